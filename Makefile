@@ -1,0 +1,49 @@
+# Every target sets up what it needs; `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+UV := VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## Make .venv from the lock; install Java 17 and Python where missing (root) or name the command
+	@hack/setup.sh
+
+.PHONY: run
+run: setup ## Run the main job: detect and track vehicles in a sample that is rendered first
+	@$(BIN)/carpool sample out/sample
+	@$(BIN)/carpool run examples/local-oracle.yaml
+
+.PHONY: test
+test: setup ## Run the tests that need no cluster (minutes)
+	@$(BIN)/python -m pytest
+
+.PHONY: lint
+lint: setup ## Check format, lint rules, types and the direction of imports
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python hack/check_tree.py
+
+.PHONY: format
+format: setup ## Format the code and apply the safe fixes
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+.PHONY: hooks
+hooks: setup ## Install the pre-commit hooks (local: they run the tools of .venv)
+	@$(BIN)/pre-commit install
+
+.PHONY: lock
+lock: ## Resolve requirements.lock anew from the two pyproject.toml
+	@$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --upgrade \
+		--python-version 3.11 job/pyproject.toml --all-extras --group pyproject.toml:dev \
+		--no-emit-package carpool --custom-compile-command "make lock" -o requirements.lock
+
+.PHONY: clean
+clean: ## Remove what the other targets made, .venv included
+	@rm -rf .venv out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""Models and what surrounds them: the handler contract, detectors, the tracker."""

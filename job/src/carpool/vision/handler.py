@@ -1,0 +1,136 @@
+"""The handler contract: the one class a user writes to bring a model.
+
+`preprocess` and `postprocess` run in the Spark task, `load` and `predict` in the model host. The
+same class is therefore built in two kinds of process, and this must stay true: importing the module
+and `__init__` import no torch, read no file and cost nothing, because every Spark worker does both.
+All that depends on files (input size from a cfg, class names) is resolved into `parameters` by the
+driver before the first task starts.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carpool.errors import HandlerError
+
+Image = NDArray[np.uint8]
+Rows = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadContext:
+    """What the host tells a handler when it loads the model.
+
+    Attributes:
+        device: a torch device string, "cpu" or "cuda:0".
+        precision: "Auto", "Float32", "Float16" or "BFloat16", as in `spec.model.precision`.
+        model_path: the local file of `spec.model.uri`, or None where the job names none.
+        files: further local files by role, for example {"weights": Path("….weights")}.
+        max_batch: the largest batch `predict` will ever be given.
+    """
+
+    device: str
+    precision: str
+    model_path: Path | None
+    max_batch: int
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+
+class Handler(ABC):
+    """A user's model code.
+
+    Attributes:
+        framework: "torch" if `predict` takes and gives torch tensors, "numpy" if arrays.
+        input_shape: (height, width, channels) of one uint8 item in a slot.
+        output_rows: the most rows `predict` may return for one item.
+        row_width: columns of a row; 6 for detectors: x1, y1, x2, y2, score, class.
+        class_names: name of each class id that `predict` may return.
+    """
+
+    framework: ClassVar[Literal["torch", "numpy"]] = "torch"
+    input_shape: tuple[int, int, int]
+    output_rows: int = 300
+    row_width: int = 6
+    class_names: Sequence[str] = ()
+
+    @abstractmethod
+    def __init__(self, parameters: Mapping[str, Any]) -> None:
+        """Take `spec.model.parameters`; both processes; no torch, no file, no work.
+
+        Raises:
+            SpecError: a parameter is unknown or wrong; the message names it.
+        """
+
+    @abstractmethod
+    def preprocess(self, frame: Image, out: Image) -> Any:
+        """Write one item into its slot (Spark task).
+
+        Args:
+            frame: decoded frame, uint8 [H, W, 3], BGR.
+            out: the item's place in shared memory, uint8 `input_shape`, to be written in place.
+
+        Returns:
+            Whatever `postprocess` needs to map rows back (scale, padding).
+        """
+
+    @abstractmethod
+    def load(self, context: LoadContext) -> None:
+        """Load the model (host, once per model copy).
+
+        Raises:
+            ModelError: the model cannot be loaded; the type and message say why.
+        """
+
+    @abstractmethod
+    def predict(self, batch: Any) -> Sequence[Any]:
+        """Run the model on one batch (host; only ever one thread).
+
+        Args:
+            batch: uint8 [n, h, w, c], n ≤ `max_batch`: a torch tensor on `context.device`, or an
+                array where `framework` is "numpy". Must not be kept or written to.
+
+        Returns:
+            Per item its rows, float32 [k, row_width] with k ≤ output_rows.
+        """
+
+    @abstractmethod
+    def postprocess(self, rows: Rows, info: Any) -> Rows:
+        """Map an item's rows back to pixels of the source frame (Spark task).
+
+        Args:
+            rows: float32 [k, row_width] as `predict` gave them.
+            info: what `preprocess` returned for the item.
+
+        Returns:
+            float32 [k, row_width], boxes in pixels of the source frame.
+        """
+
+
+def handler_class(reference: str) -> type[Handler]:
+    """Import the class that `module:Class` names.
+
+    Raises:
+        HandlerError: the module or the class is missing, or is no `Handler`.
+    """
+    module_name, _, class_name = reference.partition(":")
+    if not module_name or not class_name:
+        raise HandlerError(f"handler {reference!r} is not of the form module:Class")
+    try:
+        found = getattr(import_module(module_name), class_name)
+    except ImportError as error:
+        raise HandlerError(f"handler {reference!r}: {error}") from error
+    except AttributeError as error:
+        raise HandlerError(
+            f"handler {reference!r}: module {module_name} has no class {class_name}"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, Handler)):
+        raise HandlerError(f"handler {reference!r} is not a subclass of carpool.vision.Handler")
+    return found
