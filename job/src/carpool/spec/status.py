@@ -1,0 +1,140 @@
+"""`status`: what the operator writes and `kubectl get` shows.
+
+Small and slow on purpose: nothing here grows with executors or files, and text that a column shows
+is stored ready-made, since kubectl's columns cannot compute.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from carpool.spec.quantity import ByteQuantity
+from carpool.spec.strict import INT32_MAX, INT64_MAX, StrictModel
+from carpool.spec.text import Message, ObjectName, Reason, ShortText, Timestamp, Uri, form
+
+Phase = Literal[
+    "Queued",
+    "Starting",
+    "Detecting",
+    "Tracking",
+    "Succeeded",
+    "PartiallySucceeded",
+    "Failed",
+    "Suspended",
+]
+CONDITION_TYPES = ("Accepted", "Reserved", "ModelReady", "Finished", "Succeeded")
+"""The conditions of a job; others may be added by other controllers."""
+
+
+ConditionType = Annotated[
+    str,
+    # As metav1.Condition has it.
+    form(
+        r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$",
+        "a CamelCase word, with a domain before it if it is not ours",
+        316,
+    ),
+]
+
+
+class Condition(StrictModel):
+    """One condition, as metav1.Condition of Kubernetes."""
+
+    type: ConditionType = Field(
+        description=(
+            "Accepted, Reserved, ModelReady, Finished (True at the end), or Succeeded (Unknown "
+            "until finished; True also for PartiallySucceeded)."
+        ),
+    )
+    status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
+    observed_generation: int | None = Field(
+        default=None, ge=0, le=INT64_MAX, description="Generation of the spec it was made from."
+    )
+    last_transition_time: Timestamp = Field(description="When status last changed.")
+    reason: Reason = Field(description="Why, as one CamelCase word.", examples=["InvalidSpec"])
+    message: Message = Field(description="Why, as a sentence.")
+
+
+class Progress(StrictModel):
+    """How far the job is, in frames, with the texts of the columns."""
+
+    unit: Literal["frames"] = Field(default="frames", description="What is counted.")
+    total: int = Field(ge=0, le=INT64_MAX, description="All frames of the plan.")
+    done: int = Field(ge=0, le=INT64_MAX, description="Frames whose results are stored.")
+    failed: int = Field(default=0, ge=0, le=INT64_MAX, description="Frames in quarantine.")
+    display: ShortText | None = Field(
+        default=None, description="Text of the column PROGRESS.", examples=["412k/900k (45%)"]
+    )
+    rate: ShortText | None = Field(
+        default=None, description="Text of the column RATE.", examples=["2130/s"]
+    )
+    eta: ShortText | None = Field(
+        default=None, description="Text of the column ETA.", examples=["3m49s"]
+    )
+
+
+class GpuStatus(StrictModel):
+    """GPU slots of the job."""
+
+    reserved: int = Field(default=0, ge=0, le=INT32_MAX, description="Slots held for executors.")
+    ready: int = Field(default=0, ge=0, le=INT32_MAX, description="Slots whose model is loaded.")
+
+
+class ModelStatus(StrictModel):
+    """Copies of the model, and what sharing saves."""
+
+    copies: int = Field(default=0, ge=0, le=INT32_MAX, description="Copies of the model loaded.")
+    memory: ByteQuantity | None = Field(
+        default=None, description="Device memory of one copy.", examples=["250Mi"]
+    )
+    saved_memory: ByteQuantity | None = Field(
+        default=None,
+        description="Device memory that one model per task would take beyond this.",
+        examples=["3750Mi"],
+    )
+
+
+class Failure(StrictModel):
+    """Something that went wrong."""
+
+    time: Timestamp = Field(description="When.")
+    reason: Reason = Field(description="What, as one CamelCase word.", examples=["FramesMissing"])
+    message: Message = Field(description="What, as a sentence.")
+    location: Uri | None = Field(
+        default=None, description="Input file, pod or GPU that it happened to."
+    )
+
+
+class InferenceJobStatus(StrictModel):
+    """What is known about the job."""
+
+    observed_generation: int | None = Field(
+        default=None, ge=0, le=INT64_MAX, description="Generation of the spec this was made from."
+    )
+    phase: Phase | None = Field(
+        default=None, description="For display; programs should read the conditions."
+    )
+    conditions: list[Condition] = Field(
+        default=[],
+        max_length=16,
+        description="State of the job, for programs.",
+        json_schema_extra={
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["type"],
+        },
+    )
+    attempt: int = Field(
+        default=0, ge=0, le=INT32_MAX, description="Attempts started, this one included."
+    )
+    start_time: Timestamp | None = Field(default=None, description="Start of the first attempt.")
+    completion_time: Timestamp | None = Field(default=None, description="End of the job.")
+    progress: Progress | None = Field(default=None, description="How far the job is.")
+    gpus: GpuStatus | None = Field(default=None, description="GPU slots of the job.")
+    model: ModelStatus | None = Field(default=None, description="Copies of the model.")
+    driver_pod: ObjectName | None = Field(default=None, description="Pod of the current driver.")
+    output: Uri | None = Field(default=None, description="Folder with the results.")
+    failures: list[Failure] = Field(
+        default=[], max_length=10, description="The last ten failures, newest last."
+    )
