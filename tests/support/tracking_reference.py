@@ -97,6 +97,23 @@ def track_with_reference(
 def score(truth: Tracked, result: Tracked) -> Scores:
     """HOTA and IDF1 of a result; through arrays, since MOT files need a class column."""
     overlaps = [box_iou(true, found) for true, found in zip(truth.boxes, result.boxes, strict=True)]
+    return _scores(truth, result, overlaps)
+
+
+def agreement(one: Tracked, other: Tracked) -> Scores:
+    """HOTA and IDF1 of two results of the same detections, each being the other's truth.
+
+    Rows count as the same only if they are the very same detection. 100 means that the two differ
+    in the numbering of the ids at most.
+    """
+    same = [
+        (first[:, np.newaxis] == second).all(axis=2).astype(np.float64)
+        for first, second in zip(one.boxes, other.boxes, strict=True)
+    ]
+    return _scores(one, other, same)
+
+
+def _scores(truth: Tracked, result: Tracked, overlaps: list[NDArray[np.float64]]) -> Scores:
     hota = compute_hota_metrics(list(truth.ids), list(result.ids), overlaps)["HOTA"]
     idf1 = compute_identity_metrics(list(truth.ids), list(result.ids), overlaps)["IDF1"]
     return Scores(100 * hota, 100 * idf1)
