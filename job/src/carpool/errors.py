@@ -178,3 +178,14 @@ class JobFailed(CarpoolError):
 
 class TooManyBadInputs(JobFailed):
     """More bad input than `failurePolicy` allows."""
+
+
+def error_of_reason(reason: str, message: str) -> CarpoolError:
+    """The error whose reason is `reason`; how an error crosses a process as two words of text."""
+    pending: list[type[CarpoolError]] = [CarpoolError]
+    while pending:
+        kind = pending.pop()
+        if kind.__name__ == reason:
+            return kind(message)
+        pending += kind.__subclasses__()
+    return JobFailed(f"{reason}: {message}")

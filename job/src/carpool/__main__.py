@@ -1,0 +1,7 @@
+"""`python -m carpool` is the command `carpool`."""
+
+import sys
+
+from carpool.cli.main import main
+
+sys.exit(main())
