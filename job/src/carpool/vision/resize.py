@@ -72,13 +72,16 @@ def fit(frame: Image, out: Image, mode: ResizeMode) -> Placement:
         The placement, for mapping boxes back.
 
     Raises:
-        HandlerError: frame or slot is not a uint8 image of three channels.
+        HandlerError: frame or slot is not a uint8 image of three channels, or the slot's layout is
+            one that OpenCV cannot write to.
     """
     for name, image in (("frame", frame), ("slot", out)):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise HandlerError(
                 f"{name}: found {image.dtype} of shape {image.shape}, expected uint8 [H, W, 3]"
             )
+    if out.strides[0] <= 0 or out.strides[1:] != (3, 1):
+        raise HandlerError(f"slot: found strides {out.strides}, expected rows of whole pixels")
     height, width = frame.shape[:2]
     slot_height, slot_width = out.shape[:2]
     if mode == "Stretch":
@@ -102,7 +105,4 @@ def _resize_into(frame: Image, target: Image) -> None:
         np.copyto(target, frame)
         return
     height, width = target.shape[:2]
-    written = cv2.resize(frame, (width, height), dst=target, interpolation=cv2.INTER_LINEAR)
-    if not np.may_share_memory(written, target):
-        # OpenCV made an array of its own: a layout of `target` that it cannot write to.
-        np.copyto(target, written)
+    cv2.resize(frame, (width, height), dst=target, interpolation=cv2.INTER_LINEAR)
