@@ -1,0 +1,1 @@
+"""What a job reads: files on any storage, staged locally, and videos as exactly known frames."""
