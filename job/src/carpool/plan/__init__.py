@@ -1,0 +1,1 @@
+"""From input files to work units with identities, before Spark starts."""
