@@ -21,13 +21,21 @@ SHORTCUT_SCALE = 0.2
 """Scale of what is added to a shortcut: with 1, twenty additions would leave half precision."""
 
 OBJECTNESS_BIAS = -4.0
-"""Mean logit of "there is an object": about one box in a thousand passes a threshold of 0.25."""
+"""Mean logit of "there is an object": of YOLO-v3's thousands of boxes, none to a few hundred pass a
+threshold of 0.25."""
+
+_LEAKY_VARIANCE = 0.376
+"""Variance of leaky(x), slope 0.1, for normal x of variance 1 (its mean square is 0.505)."""
+
+_FEW_CHANNELS = 8
 
 
 def random_weights(network: Network, seed: int) -> tuple[ConvolutionWeights, ...]:
     """Values for every convolution of a network.
 
-    Weights are normal with variance 2 / fan-in (He et al. 2015, arXiv 1502.01852).
+    Weights are normal, with a variance that keeps that of the activations (He et al. 2015, arXiv
+    1502.01852), and each filter's sum is 0 where it has many channels: feature maps are positive
+    on average, and a filter with another sum would be on, or off, in all places of all images.
 
     Args:
         network: any network that the parser gives.
@@ -44,8 +52,12 @@ def _layer(
     network: Network, layer: Convolutional, generator: np.random.Generator
 ) -> ConvolutionWeights:
     filters, channels, height, width = layer.weight_shape
-    deviation = np.float32(np.sqrt(2.0 / (channels * height * width)))
-    weights = generator.standard_normal(layer.weight_shape, dtype=np.float32) * deviation
+    weights = generator.standard_normal(layer.weight_shape, dtype=np.float32)
+    variance_before = 0.5
+    if channels >= _FEW_CHANNELS:
+        weights -= weights.mean(axis=(1, 2, 3), keepdims=True)
+        variance_before = _LEAKY_VARIANCE
+    weights /= np.float32(np.sqrt(variance_before * channels * height * width))
     bias = 0.1 * generator.standard_normal(filters, dtype=np.float32)
     after = _reader(network, layer)
     if isinstance(after, Yolo):
