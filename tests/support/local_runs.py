@@ -81,6 +81,12 @@ class Running:
         """What Ctrl-C does in a terminal: SIGINT to every process of the foreground group."""
         os.killpg(self.process.pid, signal.SIGINT)
 
+    def wait_for_no_process(self) -> None:
+        """Wait until every process of the run is gone; they end by themselves or the test fails."""
+        _, alive = psutil.wait_procs(self.processes(), timeout=20)
+        assert not alive, [process.cmdline() for process in alive]
+        assert not self.processes()
+
     def processes(self, *words: str) -> list[psutil.Process]:
         """Processes of this run, the driver aside, whose command line holds all the words."""
         found = []

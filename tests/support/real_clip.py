@@ -91,3 +91,18 @@ def _batches(clip: Path, every: int) -> Iterator[list[NDArray[np.uint8]]]:
     video.release()
     if frames:
         yield frames
+
+
+def excerpt(clip: Path, target: Path, seconds: float) -> Path:
+    """The first seconds of a clip, packet for packet as they are."""
+    import av
+
+    with av.open(str(clip)) as source, av.open(str(target), "w") as sink:
+        stream = source.streams.video[0]
+        copy = sink.add_stream_from_template(stream)
+        for packet in source.demux(stream):
+            if packet.dts is None or packet.dts * stream.time_base >= seconds:
+                break
+            packet.stream = copy
+            sink.mux(packet)
+    return target

@@ -7,7 +7,7 @@ import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Thread
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from pyarrow import fs
@@ -62,15 +62,21 @@ class FlakyS3:
         return answer
 
 
+Server = TypeVar("Server", bound=FlakyS3)
+
+
 @contextmanager
-def flaky_s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[FlakyS3]:
+def flaky_s3(
+    monkeypatch: pytest.MonkeyPatch,
+    kind: type[Server] = FlakyS3,  # type: ignore[assignment]  # a default fits any Server
+) -> Iterator[Server]:
     """Run a server on a free port for the duration of the block."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     app = DomainDispatcherApplication(create_backend_app)
-    state = FlakyS3(f"clips-{uuid.uuid4().hex[:8]}", StorageOptions())
+    state = kind(f"clips-{uuid.uuid4().hex[:8]}", StorageOptions())
     server = make_server(
         "127.0.0.1", 0, lambda environ, start: state.serve(app, environ, start), threaded=True
     )

@@ -32,6 +32,10 @@ SUBCOMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `carpool` and give its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    # FFmpeg and OpenCV complain about damaged files straight to the terminal; what is wrong with a
+    # file is said once, in our words, in the quarantine.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     try:
         options = _parser(given).parse_args(given)
         return int(options.command(options))

@@ -1,7 +1,8 @@
-"""The model host of a local run: configured by the driver, started by the first task, ended here.
+"""The model host of a local run: started with Spark, shared by all tasks, ended with the driver.
 
-The host lives exactly as long as the driver: it holds on to a leash that the kernel lets go of when
-the driver ends, in whatever way it ends.
+It is started here, so that the model loads while the JVM starts; were it to end, the next task
+starts it again in the same way. It lives exactly as long as the driver: it holds on to a leash that
+the kernel lets go of when the driver ends, in whatever way it ends.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from carpool.host.config import HostConfig, ModelFiles
-from carpool.host.launch import Leash, wait_for_end
+from carpool.host.launch import Leash, ensure_host, wait_for_end
 from carpool.spec import InferenceJobSpec, cpu_millis
 from carpool.vision.model import ResolvedModel
 
@@ -47,6 +48,7 @@ def local_host(
     config.write(directory / "host.json")
     try:
         with Leash(directory):
+            ensure_host(directory)
             yield config.model_key
     finally:
         wait_for_end(directory, END_SECONDS)

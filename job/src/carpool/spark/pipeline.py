@@ -55,7 +55,9 @@ class Pipeline:
         self._reporter = reporter
         self._max_bad_percent = max_bad_percent
         self._inbox = Inbox(spark)
-        self._expected = {unit.unit_id: unit.expected for unit in plan.units}
+        # A file without an index counts as one frame.
+        self._frames = dict.fromkeys((each.unit_id for each in plan.unreadable), 1)
+        self._frames |= {unit.unit_id: unit.expected for unit in plan.units}
         self._waiting = {
             video.video_id: {u.unit_id for u in video.units if not progress.ended(u.unit_id)}
             for video in plan.videos
@@ -136,9 +138,8 @@ class Pipeline:
 
     def _refuse_too_many_bad(self) -> None:
         """End the job once more of its frames are bad than it accepts, however the rest goes."""
-        unreadable = len(self._plan.unreadable)
-        bad = unreadable + sum(self._expected[u] for u in self._progress.quarantined)
-        total = unreadable + self._plan.total_frames
+        bad = sum(self._frames[unit_id] for unit_id in self._progress.quarantined)
+        total = sum(self._frames.values())
         if bad * 100 > total * self._max_bad_percent:
             raise TooManyBadInputs(
                 f"{bad:,} of {total:,} frames are bad ({100 * bad / total:.1f} %), "

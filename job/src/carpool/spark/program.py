@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from carpool.errors import CarpoolError, error_of_reason
 from carpool.inputs.filesystem import StorageOptions, expand
-from carpool.outputs.completion import is_complete
+from carpool.outputs.completion import is_complete, reopen
 from carpool.outputs.finish import finish
 from carpool.outputs.folder import OutputFolder
 from carpool.outputs.manifest import read_manifest
@@ -109,6 +109,7 @@ def _run(
             return job_result(manifest, plan, progress, output=folder.uri, seconds=seconds)
     began = time.monotonic()
     if not progress.is_complete(plan, tracking):
+        reopen(folder)
         _run_spark(job, prepared, progress, storage, directory.path, reporter)
     working = time.monotonic() - began
     reporter.phase("Finishing")

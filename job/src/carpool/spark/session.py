@@ -21,6 +21,10 @@ TASK_ATTEMPTS = 4
 
 STOP_SECONDS = 10.0
 
+_JVM_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""A local run's JVM only schedules: the frames are in Python workers and the host. Without the
+optimising compiler it starts in 2.9 s instead of 5.1 s (2 cores) and leaves the cores to them."""
+
 _LOG4J = """\
 rootLogger.level = warn
 rootLogger.appenderRef.file.ref = file
@@ -53,7 +57,7 @@ def local_spark(
         "spark.driver.memory": memory,
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={log4j} -XX:+UseSerialGC",
+        "spark.driver.extraJavaOptions": f"{_JVM_OPTIONS} -Dlog4j2.configurationFile={log4j}",
         "spark.local.dir": str(run_directory / "spark"),
         # Tracking of a finished video must not queue behind all the detection that is left.
         "spark.scheduler.mode": "FAIR",
@@ -65,6 +69,7 @@ def local_spark(
     # PySpark starts the JVM with what stands in the environment; its launcher script prints to
     # standard error before log4j is up.
     os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ.setdefault("SPARK_LAUNCHER_OPTS", _JVM_OPTIONS)
     with _quiet_stderr(run_directory / "launch.log"):
         context = SparkContext(conf=SparkConf(loadDefaults=False).setAll(list(settings.items())))
     try:

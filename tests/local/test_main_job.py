@@ -1,0 +1,164 @@
+"""Whole jobs on local Spark, as a user runs them: vehicles in rendered video, one shared model."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import pyarrow.dataset
+import pytest
+
+from support.local_runs import (
+    oracle_job,
+    result_hash,
+    run_carpool,
+    run_job_file,
+    start_carpool,
+    write_job,
+)
+
+pytestmark = [pytest.mark.spark, pytest.mark.slow]
+
+FRAMES = 120 + 84
+
+
+def test_one_model_serves_all_tasks_and_the_result_says_so(reference_run):
+    result = reference_run.result
+    assert result["phase"] == "Succeeded"
+    assert result["frames"] == FRAMES
+    assert result["modelCopies"] == 1
+    assert result["detections"] > FRAMES
+    assert result["tracks"] > 5
+    assert result["quarantined"] == 0
+
+
+@pytest.mark.parametrize(
+    ("cores", "chunk_seconds"), [(1, 30), (4, 1)], ids=["one task, whole files", "four tasks, cut"]
+)
+def test_the_result_does_not_depend_on_tasks_and_cuts(
+    clips, reference_run, tmp_path, cores, chunk_seconds
+):
+    job = oracle_job(clips / "*.mp4", tmp_path / "out")
+    job["spec"]["input"]["video"]["chunkSeconds"] = chunk_seconds
+    job["spec"]["spark"]["executor"]["cores"] = cores
+    ended = run_job_file(write_job(tmp_path / "job.yaml", job))
+    assert ended.code == 0, ended.stderr
+    assert result_hash(tmp_path / "out") == reference_run.hash
+
+
+def test_plain_spark_reads_each_row_once(reference_run):
+    from pyspark.sql import SparkSession
+
+    out, result = reference_run.output, reference_run.result
+    spark = (
+        SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate()
+    )
+    try:
+        detections = spark.read.parquet(str(out / "detections"))
+        assert detections.count() == result["detections"]
+        keys = detections.select("video_uri", "frame_index", "x1", "y1", "x2", "y2")
+        assert keys.distinct().count() == detections.count()
+        tracks = spark.read.parquet(str(out / "tracks"))
+        assert tracks.select("video_uri", "track_id").distinct().count() == result["tracks"]
+    finally:
+        spark.stop()
+
+
+def test_a_host_that_is_killed_midway_changes_nothing(clips, reference_run, tmp_path):
+    job = write_job(tmp_path / "job.yaml", oracle_job(clips / "*.mp4", tmp_path / "out"))
+    with start_carpool("run", str(job), "-o", "json") as running:
+        running.wait_for_line("Detecting", "frames")
+        running.kill_host_child()
+        ended = running.end()
+    assert ended.code == 0, ended.stderr
+    assert ended.result["modelCopies"] == 1
+    assert result_hash(tmp_path / "out") == reference_run.hash
+
+
+def test_a_worker_that_is_killed_midway_changes_nothing(clips, reference_run, tmp_path):
+    job = write_job(tmp_path / "job.yaml", oracle_job(clips / "*.mp4", tmp_path / "out"))
+    with start_carpool("run", str(job), "-o", "json") as running:
+        running.wait_for_line("Detecting", "frames")
+        running.kill_worker()
+        ended = running.end()
+    assert ended.code == 0, ended.stderr
+    assert result_hash(tmp_path / "out") == reference_run.hash
+
+
+def test_a_driver_that_is_killed_leaves_no_process_and_the_next_run_goes_on(
+    clips, reference_run, tmp_path
+):
+    job = write_job(tmp_path / "job.yaml", oracle_job(clips / "*.mp4", tmp_path / "out"))
+    with start_carpool("run", str(job)) as running:
+        running.wait_for_line("Detecting", "frames")
+        running.process.kill()
+        running.process.wait()
+        running.wait_for_no_process()
+        assert not (tmp_path / "out" / "_SUCCESS").exists()
+        done = len(list((tmp_path / "out" / "detections").glob("*.parquet")))
+    assert done > 0
+    ended = run_job_file(job)
+    assert ended.code == 0, ended.stderr
+    assert "frames done before" in ended.stderr
+    assert result_hash(tmp_path / "out") == reference_run.hash
+
+
+def test_ctrl_c_leaves_no_process_and_the_next_run_goes_on(clips, reference_run, tmp_path):
+    job = write_job(tmp_path / "job.yaml", oracle_job(clips / "*.mp4", tmp_path / "out"))
+    with start_carpool("run", str(job)) as running:
+        running.wait_for_line("Detecting", "frames")
+        running.interrupt()
+        ended = running.end()
+        assert ended.code == 130
+        assert "run the same command again" in ended.stderr
+        assert "Traceback" not in ended.stderr
+        running.wait_for_no_process()
+        assert not list(running.temporary.iterdir())
+    ended = run_job_file(job)
+    assert ended.code == 0, ended.stderr
+    assert result_hash(tmp_path / "out") == reference_run.hash
+
+
+def test_a_job_that_is_done_is_not_done_again(reference_run):
+    def change_times():
+        return {path: path.stat().st_mtime_ns for path in reference_run.output.rglob("*.parquet")}
+
+    before = change_times()
+    again = run_job_file(reference_run.job)
+    assert again.code == 0
+    assert "Everything was done before" in again.stderr
+    assert again.result["frames"] == FRAMES
+    assert again.result["detections"] == reference_run.result["detections"]
+    assert change_times() == before
+
+
+def test_results_shows_what_a_folder_holds(reference_run):
+    shown = run_carpool("results", str(reference_run.output), "-o", "json")
+    assert shown.code == 0
+    document = json.loads(shown.stdout)
+    assert document["detections"] == reference_run.result["detections"]
+    assert sum(document["classes"].values()) == reference_run.result["tracks"]
+    sheet = cv2.imread(str(reference_run.output / "contact-sheet.jpg"))
+    assert sheet.shape[1] > 960
+
+
+def test_a_model_that_cannot_be_loaded_fails_the_job_with_the_hosts_reason(clips, tmp_path):
+    model = {"format": "Python", "handler": "support.local_handlers:CannotLoad"}
+    job = write_job(tmp_path / "job.yaml", oracle_job(clips / "*.mp4", tmp_path / "o", model=model))
+    ended = run_job_file(job)
+    assert ended.code == 1
+    assert ended.result["phase"] == "Failed"
+    assert "the weights are from another network" in ended.result["message"]
+
+
+@pytest.mark.torch
+def test_workers_import_no_torch(clips, tmp_path):
+    model = {"format": "Python", "handler": "support.local_handlers:TorchReporter"}
+    job = write_job(
+        tmp_path / "job.yaml", oracle_job(clips / "*-2.mp4", tmp_path / "o", model=model)
+    )
+    ended = run_job_file(job)
+    assert ended.code == 0, ended.stderr
+    rows = pyarrow.dataset.dataset(tmp_path / "o" / "detections").to_table().to_pylist()
+    assert {row["class_name"] for row in rows} == {"torch in host, none in worker"}
+    assert len(rows) == 84
