@@ -96,11 +96,9 @@ class Running:
                 command = " ".join(process.cmdline())
             except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
                 continue
-            if environment.get("TMPDIR") == str(self.temporary) and all(
-                w in command for w in words
-            ):
-                if process.pid != self.process.pid:
-                    found.append(process)
+            ours = environment.get("TMPDIR") == str(self.temporary)
+            if ours and process.pid != self.process.pid and all(w in command for w in words):
+                found.append(process)
         return found
 
     def kill_host_child(self) -> None:
