@@ -1,0 +1,154 @@
+"""What the device gets next: one queue over all clients, cut into batches as late as possible.
+
+Pure: no socket, no thread, no clock but the one passed in. What must stay true: every queued item
+comes out in exactly one batch (or its client was dropped); a batch never exceeds `max_batch`; a
+request that may have killed the host shares the device with nothing; a batch that is retried is
+run as it is, before anything new.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+
+from carpool.host.fairness import RequestQueue, RoundRobin
+from carpool.host.pacing import Pacer
+from carpool.host.work import Batch, Part, Request
+
+
+class Batcher:
+    """Collects requests, gives batches.
+
+    Attributes:
+        max_batch: most items of a batch; may be lowered (out of memory) and raised at any time.
+        pacer: the model of device and arrivals.
+    """
+
+    def __init__(
+        self,
+        max_batch: int,
+        *,
+        depth: int = 1,
+        pacer: Pacer | None = None,
+        queue: Callable[[], RequestQueue] = RoundRobin,
+    ) -> None:
+        """Start empty.
+
+        Args:
+            max_batch: most items of a batch.
+            depth: batches the device accepts at once: 1, or 2 where one is staged meanwhile.
+            pacer: the model of device and arrivals.
+            queue: makes the queue of a key.
+        """
+        self.max_batch = max_batch
+        self.pacer = pacer or Pacer()
+        self._depth = depth
+        self._make_queue = queue
+        self._queues: dict[Hashable, RequestQueue] = {}
+        self._alone: deque[Part] = deque()
+        self._retries: deque[Batch] = deque()
+        self._running: list[Batch] = []
+        self._free_at = 0.0
+
+    @property
+    def queued(self) -> int:
+        """Items that wait for a batch."""
+        waiting = sum(queue.items for queue in self._queues.values())
+        alone = sum(part.items for part in self._alone)
+        return waiting + alone + sum(batch.items for batch in self._retries)
+
+    @property
+    def running(self) -> Sequence[Batch]:
+        """Batches given out and not finished, oldest first."""
+        return self._running
+
+    def add(self, request: Request, now: float) -> None:
+        """Queue a request."""
+        part = Part(request, 0, request.items)
+        if request.alone:
+            self._alone.append(part)
+            return
+        if request.key not in self._queues:
+            self._queues[request.key] = self._make_queue()
+        self._queues[request.key].push(part)
+        self.pacer.arrivals.observe(request.items, now)
+
+    def retry(self, *batches: Batch) -> None:
+        """Run these as they are, before anything else."""
+        self._retries.extendleft(reversed(batches))
+
+    def drop(self, client: int) -> None:
+        """Forget what a client has queued; what runs, runs on."""
+        for queue in self._queues.values():
+            queue.drop(client)
+        self._queues = {key: queue for key, queue in self._queues.items() if queue.items}
+        self._alone = deque(part for part in self._alone if part.request.client != client)
+        left = (batch.without(frozenset({client})) for batch in self._retries)
+        self._retries = deque(batch for batch in left if batch.parts)
+
+    def next(self, now: float, credits_given: int) -> Batch | float | None:
+        """Cut the next batch, if this is the time.
+
+        Args:
+            now: seconds, monotonic.
+            credits_given: items that the connected clients may have outstanding together.
+
+        Returns:
+            A batch, to be given to the device and then to `finished`; or the seconds after which
+            to ask again; or None: ask again when something arrived or finished.
+        """
+        if len(self._running) >= self._depth or any(batch.alone for batch in self._running):
+            return None
+        if self._retries:
+            if self._retries[0].alone and self._running:
+                return None
+            return self._give(self._retries.popleft(), now)
+        if self._alone:
+            return None if self._running else self._give(self._next_alone(), now)
+        return self._next_shared(now, credits_given)
+
+    def finished(self, batch: Batch, seconds: float | None, now: float) -> None:
+        """A batch left the device.
+
+        Args:
+            batch: as given by `next`.
+            seconds: the device's time for it, None where it failed.
+            now: seconds, monotonic.
+        """
+        self._running.remove(batch)
+        if seconds is not None:
+            self.pacer.cost.observe(batch.items, seconds)
+        self._free_at = now
+        for left in self._running:
+            self._free_at += self.pacer.cost.predict(left.items)
+
+    def _next_shared(self, now: float, credits_given: int) -> Batch | float | None:
+        waiting = [key for key, queue in self._queues.items() if queue.items]
+        if not waiting:
+            return None
+        # Oldest first over the keys, so that none starves; within a key the queue decides.
+        key = min(waiting, key=lambda key: self._queues[key].oldest())
+        queue = self._queues[key]
+        wait = self._hold(queue.items, credits_given, now)
+        if wait > 0:
+            return wait
+        return self._give(Batch(queue.take(self.max_batch)), now)
+
+    def _hold(self, queued: int, credits_given: int, now: float) -> float:
+        on_device = sum(batch.items for batch in self._running)
+        most = max(1, min(self.max_batch, credits_given - on_device))
+        if self._running:
+            return self.pacer.hold_busy(queued, most, self._free_at, now)
+        return self.pacer.hold_idle(queued, most, now)
+
+    def _next_alone(self) -> Batch:
+        part = self._alone.popleft()
+        if part.items > self.max_batch:
+            part, rest = part.split(self.max_batch)
+            self._alone.appendleft(rest)
+        return Batch([part], alone=True)
+
+    def _give(self, batch: Batch, now: float) -> Batch:
+        self._running.append(batch)
+        self._free_at = max(self._free_at, now) + self.pacer.cost.predict(batch.items)
+        return batch

@@ -1,0 +1,151 @@
+"""Whether waiting for more items pays: an online model of the device and of the arrivals. Pure.
+
+A batch of n items takes t(n) = b + a·n. With n items queued on an idle device and arrivals of λ
+items a second, waiting raises the throughput as long as n < λ·b: the items that come during the
+wait then save more of the fixed cost than the wait costs. There is no timer for a user to tune.
+Time only ever enters as an argument.
+"""
+
+from __future__ import annotations
+
+import math
+
+_DECAY = 0.98
+"""Weight of a measured batch after the next one: about the last fifty count."""
+_MEMORY_SECONDS = 0.5
+"""Arrivals are averaged over about so long."""
+_SHORTEST_WAIT = 0.0005
+"""Seconds; a shorter wait is not worth waking up for."""
+_LONGEST_WAIT = 2.0
+"""In units of b: past that the estimate of λ was wrong."""
+_STAGE_AHEAD = 0.15
+"""Share of a running batch's time that staging the next one may need."""
+
+
+class CostModel:
+    """Fit of t(n) = b + a·n by least squares, recent batches weighing most.
+
+    Anchors (the warm-up's measurements) never fade, so that the fit stays defined where all
+    batches have one size.
+
+    Attributes:
+        base: b, seconds.
+        per_item: a, seconds.
+    """
+
+    def __init__(self) -> None:
+        self.base = 0.0
+        self.per_item = 0.0
+        self._anchors = (0.0, 0.0, 0.0, 0.0, 0.0)
+        self._recent = (0.0, 0.0, 0.0, 0.0, 0.0)
+
+    def anchor(self, items: int, seconds: float) -> None:
+        """Take a measurement that stays."""
+        self._anchors = _plus(self._anchors, items, seconds, decay=1.0)
+        self._fit()
+
+    def observe(self, items: int, seconds: float) -> None:
+        """Take the measurement of a batch."""
+        self._recent = _plus(self._recent, items, seconds, decay=_DECAY)
+        self._fit()
+
+    def predict(self, items: int) -> float:
+        """Seconds that a batch will take; 0 while nothing was measured."""
+        return self.base + self.per_item * items
+
+    def _fit(self) -> None:
+        count, n, nn, t, nt = (
+            old + new for old, new in zip(self._anchors, self._recent, strict=True)
+        )
+        spread = count * nn - n * n
+        if spread <= 1e-9 * nn:  # one batch size so far: all of it is cost per item
+            self.base, self.per_item = 0.0, t / n
+            return
+        slope = (count * nt - n * t) / spread
+        if slope < 0:
+            self.base, self.per_item = t / count, 0.0
+        elif (base := (t - slope * n) / count) < 0:
+            self.base, self.per_item = 0.0, nt / nn
+        else:
+            self.base, self.per_item = base, slope
+
+
+class ArrivalRate:
+    """Items that arrive per second, averaged with exponential forgetting."""
+
+    def __init__(self) -> None:
+        self._level = 0.0
+        self._at = -math.inf
+
+    def observe(self, items: int, now: float) -> None:
+        """Count items that arrived."""
+        self._level = self._faded(now) + items
+        self._at = now
+
+    def rate(self, now: float) -> float:
+        """Items per second."""
+        return self._faded(now) / _MEMORY_SECONDS
+
+    def _faded(self, now: float) -> float:
+        return self._level * math.exp(min(0.0, self._at - now) / _MEMORY_SECONDS)
+
+
+class Pacer:
+    """Says how long a batch that could go now should still grow."""
+
+    def __init__(self, cost: CostModel | None = None, arrivals: ArrivalRate | None = None) -> None:
+        self.cost = cost or CostModel()
+        self.arrivals = arrivals or ArrivalRate()
+        self._waiting_since: float | None = None
+
+    def hold_idle(self, queued: int, most: int, now: float) -> float:
+        """Seconds to wait on an idle device; 0 to dispatch now.
+
+        Args:
+            queued: items that wait, at least 1.
+            most: items that could ever wait at once: the largest batch, or all that the connected
+                clients' credits allow. More than that is not worth waiting for: nobody can send it.
+            now: seconds, monotonic.
+        """
+        rate = self.arrivals.rate(now)
+        enough = min(most, rate * self.cost.base)
+        if self._waiting_since is None:
+            self._waiting_since = now
+        if queued < enough:
+            left = self._waiting_since + _LONGEST_WAIT * self.cost.base - now
+            wait = min((enough - queued) / rate, left)
+            if wait >= _SHORTEST_WAIT:
+                return wait
+        self._waiting_since = None
+        return 0.0
+
+    def hold_busy(self, queued: int, most: int, free_at: float, now: float) -> float:
+        """Seconds to wait while the device works on one batch and could stage another.
+
+        A staged batch cannot grow any more, so it is cut only when full, or just before it is
+        needed.
+
+        Args:
+            queued: items that wait, at least 1.
+            most: as in `hold_idle`.
+            free_at: when the device is expected to have finished what it works on.
+            now: seconds, monotonic.
+        """
+        if queued >= most:
+            return 0.0
+        ahead = _STAGE_AHEAD * self.cost.predict(most)
+        wait = free_at - ahead - now
+        return wait if wait >= _SHORTEST_WAIT else 0.0
+
+
+def _plus(
+    sums: tuple[float, ...], items: int, seconds: float, *, decay: float
+) -> tuple[float, float, float, float, float]:
+    count, n, nn, t, nt = (decay * value for value in sums)
+    return (
+        count + 1,
+        n + items,
+        nn + items * items,
+        t + seconds,
+        nt + items * seconds,
+    )
