@@ -1,0 +1,1 @@
+"""What runs the handler: one module a backend, all behind `base.Backend`."""

@@ -1,0 +1,42 @@
+"""Which backend runs a handler."""
+
+from __future__ import annotations
+
+import os
+from typing import get_args
+
+from carpool.errors import HandlerError, SpecError
+from carpool.host.backends.base import Backend
+from carpool.host.backends.numpy import NumpyBackend
+from carpool.host.backends.simulated import SimulatedBackend
+from carpool.host.config import BackendName, HostConfig
+from carpool.vision.handler import Handler
+
+VARIABLE = "CARPOOL_HOST_BACKEND"
+
+
+def choose_backend(handler: Handler, config: HostConfig, generation: int) -> Backend:
+    """Make the backend that the configuration, else the environment, else the handler names.
+
+    Raises:
+        SpecError: the environment names none that exists.
+        HandlerError: the handler cannot run on the one named.
+    """
+    name = config.backend or os.environ.get(VARIABLE) or handler.framework
+    if name not in get_args(BackendName):
+        raise SpecError(
+            f"{VARIABLE} is {name!r}, expected one of {', '.join(get_args(BackendName))}"
+        )
+    needs = "torch" if name == "torch" else "numpy"
+    if handler.framework != needs:
+        raise HandlerError(
+            f"handler {config.handler} computes with {handler.framework}; backend {name} runs "
+            f"handlers of framework {needs}"
+        )
+    if name == "torch":
+        # Imported here: a host of numpy handlers does without torch.
+        from carpool.host.backends.torch import TorchBackend  # noqa: PLC0415 - see above
+
+        return TorchBackend(handler, config, generation)
+    made = SimulatedBackend if name == "simulated" else NumpyBackend
+    return made(handler, config, generation)

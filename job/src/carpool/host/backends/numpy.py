@@ -1,0 +1,63 @@
+"""Handlers that compute with numpy: on the CPU, in the launcher thread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from carpool.host.backends.base import Backend, Items, check_rows, gather
+from carpool.vision.handler import LoadContext, Rows
+
+
+@dataclass(frozen=True, slots=True)
+class HostBatch:
+    """A batch in the host's memory: `items` of it are real, the rest pads it."""
+
+    batch: Items
+    items: int
+
+
+class NumpyBackend(Backend):
+    """Computes in `launch`."""
+
+    def load_model(self, context: LoadContext) -> None:
+        """Have the handler load its model."""
+        self.handler.load(context)
+
+    def device_name(self) -> str:
+        """Always the CPU."""
+        return "cpu"
+
+    def weights_bytes(self) -> int:
+        """Arrays that the handler holds."""
+        return array_bytes(vars(self.handler))
+
+    def stage(self, parts: Sequence[Items]) -> HostBatch:
+        """Gather the parts; read-only, because a single part is the client's own memory."""
+        size = self.max_batch if self.config.deterministic else None
+        batch = gather(parts, size).view()
+        batch.flags.writeable = False
+        return HostBatch(batch, sum(len(part) for part in parts))
+
+    def launch(self, staged: HostBatch) -> list[Rows]:
+        """Compute, and check what the handler returned."""
+        found = self.handler.predict(staged.batch)
+        return check_rows(found, len(staged.batch), self.handler)[: staged.items]
+
+    def collect(self, running: list[Rows]) -> list[Rows]:
+        """`launch` has computed everything."""
+        return running
+
+
+def array_bytes(holder: Any) -> int:
+    """Bytes of the arrays in a mapping, list or tuple, however deep."""
+    if isinstance(holder, np.ndarray):
+        return holder.nbytes
+    if isinstance(holder, Mapping):
+        return sum(array_bytes(value) for value in holder.values())
+    if isinstance(holder, list | tuple):
+        return sum(array_bytes(value) for value in holder)
+    return 0

@@ -1,0 +1,120 @@
+"""Handlers that compute with torch, on the device that the configuration names.
+
+Deterministic mode: the result of a convolution depends on the batch's shape and on the number of
+threads, so every batch is padded to one shape and the threads are fixed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from carpool.host.backends.base import Backend, Items, OutOfMemory, check_rows, gather
+from carpool.host.config import HostConfig
+from carpool.vision.handler import Handler, LoadContext, Rows
+
+
+@dataclass(frozen=True, slots=True)
+class TorchBatch:
+    """A batch on the device: `items` of it are real, the rest pads it."""
+
+    batch: torch.Tensor
+    items: int
+
+
+@dataclass(frozen=True, slots=True)
+class TorchRun:
+    """What `predict` returned, perhaps still being computed."""
+
+    found: Sequence[Any]
+    batch_items: int
+    items: int
+
+
+class TorchBackend(Backend):
+    """One model on one torch device; the default batch is small, since CPUs gain nothing by it."""
+
+    default_max_batch = 8
+
+    def __init__(self, handler: Handler, config: HostConfig, generation: int) -> None:
+        """Take what is to be run; see `Backend`."""
+        super().__init__(handler, config, generation)
+        self._device = torch.device(config.device)
+
+    def load_model(self, context: LoadContext) -> None:
+        """Fix threads and algorithms, then have the handler load its model."""
+        torch.set_num_threads(self.config.compute_threads)
+        if self.config.deterministic:
+            torch.use_deterministic_algorithms(True)
+        with torch.no_grad():
+            self.handler.load(context)
+
+    def device_name(self) -> str:
+        """The card's name, or the CPU and its threads."""
+        if self._device.type == "cuda":
+            return torch.cuda.get_device_name(self._device)
+        return f"{self._device.type}, {torch.get_num_threads()} threads"
+
+    def weights_bytes(self) -> int:
+        """Storage of the tensors and modules that the handler holds, shared storage once."""
+        storages = {
+            tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
+            for tensor in _tensors(vars(self.handler))
+        }
+        return sum(storages.values())
+
+    def stage(self, parts: Sequence[Items]) -> TorchBatch:
+        """Gather the parts and move them to the device."""
+        size = self.max_batch if self.config.deterministic else None
+        batch = torch.from_numpy(gather(parts, size))
+        with _memory_errors():
+            return TorchBatch(batch.to(self._device), sum(len(part) for part in parts))
+
+    def launch(self, staged: TorchBatch) -> TorchRun:
+        """Call `predict`: computes on a CPU, begins to on other devices."""
+        with _memory_errors(), torch.inference_mode():
+            found = self.handler.predict(staged.batch)
+        return TorchRun(found, len(staged.batch), staged.items)
+
+    def collect(self, running: TorchRun) -> list[Rows]:
+        """Bring the rows to the host's memory."""
+        with _memory_errors():
+            found = [_to_host(rows) for rows in running.found]
+        return check_rows(found, running.batch_items, self.handler)[: running.items]
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    """Turn torch's several kinds of "no memory" into one."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise OutOfMemory(str(error)) from error
+    except RuntimeError as error:
+        if "can't allocate memory" in str(error):
+            raise OutOfMemory(str(error)) from error
+        raise
+
+
+def _to_host(rows: Any) -> Any:
+    if isinstance(rows, torch.Tensor):
+        return rows.detach().to("cpu", torch.float32).numpy()
+    return rows
+
+
+def _tensors(holder: Any) -> Iterator[torch.Tensor]:
+    if isinstance(holder, torch.Tensor):
+        yield holder
+    elif isinstance(holder, torch.nn.Module):
+        yield from holder.parameters()
+        yield from holder.buffers()
+    elif isinstance(holder, Mapping):
+        for value in holder.values():
+            yield from _tensors(value)
+    elif isinstance(holder, list | tuple):
+        for value in holder:
+            yield from _tensors(value)

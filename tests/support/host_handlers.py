@@ -1,0 +1,104 @@
+"""Small numpy handlers for tests of the model host.
+
+`Digest` answers with numbers that only this very item gives, so a result that was routed to the
+wrong item or client is seen. What it should do besides is asked for by an item's first byte.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carpool.errors import ModelNotFound
+from carpool.vision.handler import Handler, Image, LoadContext, Rows
+
+SHAPE = (8, 6, 3)
+OUTPUT_ROWS = 4
+ROW_WIDTH = 6
+
+GATED = 250
+"""First byte of an item at which `Digest` announces itself and waits at its gate."""
+BAD = 251
+"""First byte of an item at which `Digest` raises."""
+BROKEN = 252
+"""First byte of an item at which `Digest` breaks the handler contract."""
+
+
+def digest(item: NDArray[np.uint8]) -> Rows:
+    """The rows of an item: one to three of them, by its second byte."""
+    flat = item.reshape(-1).astype(np.int64)
+    weights = np.arange(flat.size) % 251
+    count = int(flat[1]) % 3 + 1
+    row = [flat.sum(), (flat * weights).sum() % 65521, flat[1], flat[-1], flat.size, 0]
+    rows = np.tile(np.asarray(row, np.float32), (count, 1))
+    rows[:, 5] = np.arange(count)
+    return rows
+
+
+def make_items(count: int, seed: int) -> NDArray[np.uint8]:
+    """Items of random content, none of which asks for anything."""
+    items = np.random.default_rng(seed).integers(0, 256, (count, *SHAPE)).astype(np.uint8)
+    items[:, 0, 0, 0] = 1
+    return items
+
+
+class Digest(Handler):
+    """Parameters: `announce` and `gate` name pipes (FIFOs); `missing` a file that load wants."""
+
+    framework: ClassVar[Literal["torch", "numpy"]] = "numpy"
+    input_shape = SHAPE
+    output_rows = OUTPUT_ROWS
+    row_width = ROW_WIDTH
+
+    def __init__(self, parameters: Mapping[str, Any]) -> None:
+        self._parameters = parameters
+        if "shape" in parameters:
+            height, width, channels = parameters["shape"]
+            self.input_shape = (height, width, channels)
+
+    def preprocess(self, frame: Image, out: Image) -> None:
+        out[:] = frame
+
+    def load(self, context: LoadContext) -> None:
+        if "missing" in self._parameters:
+            raise ModelNotFound(f"weights {self._parameters['missing']} do not exist")
+        if self._parameters.get("load") == "crash":
+            os.abort()
+        if self._parameters.get("load") == "error":
+            raise RuntimeError("the device is busy")
+        if "load_gate" in self._parameters:
+            _pass(self._parameters["load_gate"])
+        self._weights = np.zeros(1000, np.float32)
+
+    def predict(self, batch: NDArray[np.uint8]) -> Sequence[Any]:
+        firsts = batch.reshape(len(batch), -1)[:, 0]
+        if BAD in firsts:
+            raise ValueError("an item that cannot be inferred")
+        if BROKEN in firsts:
+            return []
+        if GATED in firsts and "announce" in self._parameters:
+            with Path(self._parameters["announce"]).open("wb", buffering=0) as stream:
+                stream.write(b"a")
+            _pass(self._parameters["gate"])
+        return [digest(item) for item in batch]
+
+    def postprocess(self, rows: Rows, info: Any) -> Rows:
+        return rows
+
+
+class Idle(Digest):
+    """Does nothing, so that what is measured is the way there and back."""
+
+    def predict(self, batch: NDArray[np.uint8]) -> Sequence[Any]:
+        rows = np.zeros((3, self.row_width), np.float32)
+        return [rows] * len(batch)
+
+
+def _pass(gate: str) -> None:
+    with Path(gate).open("rb", buffering=0) as stream:
+        stream.read(1)

@@ -1,0 +1,62 @@
+"""A tiny convolutional handler: what it computes can be checked against plain numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from carpool.vision.handler import Handler, Image, LoadContext, Rows
+from support.host_handlers import OUTPUT_ROWS, ROW_WIDTH, SHAPE
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Convolution(Handler):
+    """One row an item: mean, maximum and minimum of a fixed convolution, then zeros."""
+
+    input_shape = SHAPE
+    output_rows = OUTPUT_ROWS
+    row_width = ROW_WIDTH
+
+    def __init__(self, parameters: Mapping[str, Any]) -> None:
+        self._bad = parameters.get("bad")
+        self._module: Any = None
+
+    def preprocess(self, frame: Image, out: Image) -> None:
+        out[:] = frame
+
+    def load(self, context: LoadContext) -> None:
+        import torch
+
+        module = torch.nn.Conv2d(3, 8, 3)
+        with torch.no_grad():
+            values = torch.arange(module.weight.numel(), dtype=torch.float32) % 7 - 3
+            module.weight.copy_(values.reshape(module.weight.shape))
+            module.bias.zero_()  # type: ignore[union-attr]  # it has one
+        self._module = module.to(context.device).eval()
+
+    def predict(self, batch: torch.Tensor) -> Sequence[torch.Tensor]:
+        import torch
+
+        assert torch.is_inference_mode_enabled()
+        if self._bad is not None and (batch[:, 0, 0, 0] == self._bad).any():
+            raise ValueError("a bad item")
+        found = self._module(batch.permute(0, 3, 1, 2).float() / 255).flatten(1)
+        rows = torch.zeros(len(batch), 1, ROW_WIDTH)
+        rows[:, 0, 0], rows[:, 0, 1], rows[:, 0, 2] = found.mean(1), found.amax(1), found.amin(1)
+        return list(rows)
+
+    def postprocess(self, rows: Rows, info: Any) -> Rows:
+        return rows
+
+
+def expected(item: np.ndarray) -> np.ndarray:
+    """The row of an item, by numpy."""
+    kernel = (np.arange(8 * 3 * 3 * 3) % 7 - 3).reshape(8, 3, 3, 3).astype(np.float32)
+    image = item.transpose(2, 0, 1).astype(np.float32) / 255
+    windows = np.lib.stride_tricks.sliding_window_view(image, (3, 3), axis=(1, 2))
+    found = np.einsum("chwij,kcij->khw", windows, kernel)
+    return np.array([[found.mean(), found.max(), found.min(), 0, 0, 0]], np.float32)
