@@ -1,0 +1,154 @@
+"""How a client becomes one: HELLO is checked, its arena is mapped, its credits are granted.
+
+Mapping an arena commits its memory, which takes a millisecond for every few megabytes; a thread of
+its own does it, so that the event loop keeps serving the others.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from carpool.errors import ProtocolError
+from carpool.host.arena import Arena, ArenaLayout, SlotFormat, adopt_arena
+from carpool.host.backends.base import Backend
+from carpool.host.config import HostConfig
+from carpool.host.credits import RequestShape, grant_credits, request_shape
+from carpool.host.messages import Credit, Hello, Offer, Ready, RefusalCode
+from carpool.host.session import Session
+
+_MOST_SIDES = 1 << 16
+"""Bound for a layout's numbers, so that its size cannot overflow."""
+
+
+class Refused(Exception):  # noqa: N818 - becomes a REFUSAL
+    """The client cannot be served."""
+
+    def __init__(self, code: RefusalCode, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class ArenaMapped:
+    """The arena of a session is in use, or why it is not."""
+
+    session: int
+    arena: Arena | None
+    error: Exception | None
+
+
+class Admission:
+    """Decides who is served, and with how much memory."""
+
+    def __init__(
+        self,
+        config: HostConfig,
+        backend: Backend,
+        post: Callable[[Any], None],
+    ) -> None:
+        """Take what clients are held against.
+
+        Args:
+            config: of the host.
+            backend: its handler's shapes are what a client must have; told of arenas.
+            post: takes an ArenaMapped for each OFFER.
+        """
+        self._key = config.model_key
+        handler = backend.handler
+        self._format = SlotFormat(handler.input_shape, handler.output_rows, handler.row_width)
+        self._config = config
+        self._backend = backend
+        self._post = post
+        self._mapper = ThreadPoolExecutor(1, "arenas")
+
+    def greet(self, session: Session, hello: Hello) -> RequestShape:
+        """Take a HELLO, and give the shape of the arena that the client should make.
+
+        Raises:
+            Refused: another model, or other shapes.
+            ProtocolError: it said HELLO before.
+        """
+        if session.hello is not None:
+            raise ProtocolError("second HELLO")
+        if hello.model_key != self._key:
+            raise Refused(
+                RefusalCode.MODEL_KEY,
+                f"this host serves the model with key {self._key}; the task wants "
+                f"{hello.model_key}: it was planned for another model or other parameters",
+            )
+        asked = SlotFormat(hello.item_shape, hello.output_rows, hello.row_width, hello.item_dtype)
+        if asked != self._format:
+            raise Refused(RefusalCode.FORMAT, f"the handler has {self._format}, the task {asked}")
+        session.hello = hello
+        config = self._config
+        return request_shape(
+            asked.item_bytes,
+            self._backend.max_batch,
+            config.expected_clients,
+            request_items=config.request_items,
+            request_bytes=config.request_bytes,
+            arena_bytes=config.arena_bytes,
+        )
+
+    def map_arena(self, session: Session, offer: Offer) -> None:
+        """Map an arena in the background.
+
+        Raises:
+            ProtocolError: the offer comes twice or without its descriptor, or its numbers are no
+                arena's.
+        """
+        if session.hello is None or session.offered:
+            raise ProtocolError("OFFER must come once, after HELLO")
+        if not (0 < offer.slots < _MOST_SIDES and 0 < offer.items < _MOST_SIDES):
+            raise ProtocolError(f"OFFER of {offer.slots} slots of {offer.items} items")
+        layout = ArenaLayout(self._format, offer.slots, offer.items)
+        if layout.size != offer.size:
+            raise ProtocolError(
+                f"OFFER of {offer.size} bytes; {offer.slots} slots of {offer.items} items of "
+                f"{self._format} have {layout.size}"
+            )
+        descriptor = session.take_descriptor()
+        session.offered = True
+        self._mapper.submit(self._map, session.number, descriptor, layout)
+
+    def release(self, arena: Arena) -> None:
+        """The client has left, and nothing of its arena is on the device any more."""
+        self._backend.detach(arena.memory)
+
+    def _map(self, session: int, descriptor: int, layout: ArenaLayout) -> None:
+        try:
+            arena = adopt_arena(descriptor, layout)
+            self._backend.attach(arena.memory)
+        except Exception as error:  # noqa: BLE001 - the event loop tells the client
+            self._post(ArenaMapped(session, None, error))
+        else:
+            self._post(ArenaMapped(session, arena, None))
+        finally:
+            os.close(descriptor)
+
+
+def welcome_ready(sessions: Iterable[Session], max_batch: int, model: dict[str, Any]) -> int:
+    """Grant credits anew: READY to the clients that have none yet, CREDIT to whose change.
+
+    Args:
+        sessions: all open sessions.
+        max_batch: the largest batch.
+        model: facts about the model, for READY.
+
+    Returns:
+        All credits together.
+    """
+    ready = {session.number: session for session in sessions if session.arena is not None}
+    grants = grant_credits(max_batch, {number: ready[number].shape for number in ready})
+    for number, session in ready.items():
+        granted = grants[number]
+        if session.credits == 0:
+            session.send(Ready(granted, max_batch, model))
+        elif session.credits != granted:
+            session.send(Credit(granted))
+        session.credits = granted
+    return sum(grants.values())

@@ -1,0 +1,188 @@
+"""Between sessions and device: gives the device batches, and their outcomes to the clients.
+
+Runs in the event loop's thread. What must stay true: each item of a request is answered exactly
+once, by rows or by a failure; only a failing item's own request hears of its failure; the arena of
+a client that left is kept until the device is done with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from carpool.errors import HandlerError
+from carpool.host.backends.base import DeviceLost, LoadReport, OutOfMemory
+from carpool.host.batcher import Batcher
+from carpool.host.config import HostConfig
+from carpool.host.counters import Counters
+from carpool.host.launcher import Launcher, Outcome
+from carpool.host.messages import FailureCode, Submit
+from carpool.host.session import Session
+from carpool.host.work import Batch, Request
+
+_HANG_FACTOR = 20
+"""A batch has hung if it takes so many times what was predicted for it, and very long at that."""
+
+
+class Hung(Exception):  # noqa: N818 - ends the child, is no error of a batch
+    """The device has been working on one batch for too long."""
+
+
+class Dispatcher:
+    """The batcher's hands.
+
+    Attributes:
+        credits: items that the connected clients may have outstanding together.
+        max_batch: most items of a batch, at this time.
+    """
+
+    def __init__(
+        self,
+        config: HostConfig,
+        launcher: Launcher,
+        batcher: Batcher,
+        sessions: Mapping[int, Session],
+        forget: Callable[[Session], None],
+    ) -> None:
+        """Take everything.
+
+        Args:
+            config: of the host.
+            launcher: loaded before the first `dispatch`.
+            batcher: empty.
+            sessions: by number, kept by the server; also closed ones that are still on the device.
+            forget: called for a closed session when the device is done with it.
+        """
+        self.credits = 0
+        self._config = config
+        self._launcher = launcher
+        self._batcher = batcher
+        self._sessions = sessions
+        self._forget = forget
+        self._counters = Counters()
+        self._given_at: dict[Batch, float] = {}
+
+    @property
+    def max_batch(self) -> int:
+        """Most items of a batch, at this time."""
+        return self._batcher.max_batch
+
+    def greeted(self) -> None:
+        """Count a client."""
+        self._counters.clients_served += 1
+
+    def learn(self, report: LoadReport) -> None:
+        """Take what the warm-up found."""
+        self._batcher.max_batch = report.max_batch
+        for items, seconds in report.timings:
+            self._batcher.pacer.cost.anchor(items, seconds)
+
+    def accept(self, session: Session, submit: Submit, now: float) -> None:
+        """Queue a request.
+
+        Raises:
+            ProtocolError: it does not fit the client's arena.
+        """
+        self._batcher.add(session.accept(submit, now), now)
+
+    def drop(self, session: Session) -> None:
+        """Forget what a closed session has queued, and the session if the device has none of it."""
+        self._batcher.drop(session.number)
+        if not session.on_device:
+            self._forget(session)
+
+    def dispatch(self, now: float) -> float | None:
+        """Give the device what it has room for.
+
+        Returns:
+            Seconds until it is worth another try without anything having happened; None for never.
+        """
+        while True:
+            batch = self._batcher.next(now, self.credits)
+            if not isinstance(batch, Batch):
+                return batch
+            parts = [self._sessions[part.request.client].begin(part, now) for part in batch.parts]
+            self._given_at[batch] = now
+            self._launcher.submit(batch, parts)
+
+    def settle(self, outcome: Outcome, now: float) -> None:
+        """Answer what a batch completes, or split it to find what made it fail.
+
+        Raises:
+            DeviceLost: the outcome says so.
+        """
+        batch, error = outcome.batch, outcome.error
+        if isinstance(error, DeviceLost):
+            raise error
+        del self._given_at[batch]
+        self._batcher.finished(batch, outcome.seconds if error is None else None, now)
+        if error is None:
+            self._counters.batch(batch.items, outcome.seconds)
+        elif batch.items > 1 and not isinstance(error, HandlerError):
+            self._split(batch, error)
+            return
+        first = 0
+        for part in batch.parts:
+            session = self._sessions[part.request.client]
+            if not session.closed:
+                if outcome.rows is not None:
+                    session.store(part, outcome.rows[first : first + part.items])
+                else:
+                    session.fail(part, _code(error), f"{type(error).__name__}: {error}")
+                self._complete(session, part.request, outcome)
+            first += part.items
+            self._take_off(session)
+
+    def check_device(self, now: float) -> None:
+        """Look whether the device still answers.
+
+        Raises:
+            Hung: one batch takes far longer than predicted.
+        """
+        for batch, given in self._given_at.items():
+            predicted = self._batcher.pacer.cost.predict(batch.items)
+            limit = max(self._config.watchdog_seconds, _HANG_FACTOR * predicted)
+            if now - given > limit:
+                raise Hung(f"a batch of {batch.items} items has run for {now - given:.1f} s")
+
+    def figures(self) -> dict[str, Any]:
+        """What was counted, and the model of the device's time."""
+        cost = self._batcher.pacer.cost
+        return {
+            "max_batch": self._batcher.max_batch,
+            "queued": self._batcher.queued,
+            "running": sum(batch.items for batch in self._batcher.running),
+            "batch_base_ms": round(cost.base * 1e3, 3),
+            "batch_item_ms": round(cost.per_item * 1e3, 3),
+            **self._counters.figures(),
+        }
+
+    def _split(self, batch: Batch, error: Exception, /) -> None:
+        """Run both halves of a batch that failed, without the parts of clients that left."""
+        if isinstance(error, OutOfMemory) and not self._config.deterministic:
+            self._batcher.max_batch = min(self._batcher.max_batch, batch.items // 2)
+        self._counters.splits += 1
+        sessions = {self._sessions[part.request.client] for part in batch.parts}
+        gone = frozenset(session.number for session in sessions if session.closed)
+        halves = (half.without(gone) for half in batch.halves())
+        self._batcher.retry(*(half for half in halves if half.parts))
+        for part in batch.parts:
+            self._take_off(self._sessions[part.request.client])
+
+    def _take_off(self, session: Session) -> None:
+        session.on_device -= 1
+        if session.closed and not session.on_device:
+            self._forget(session)
+
+    def _complete(self, session: Session, request: Request, outcome: Outcome) -> None:
+        request.executed += outcome.seconds
+        request.batch_items = max(request.batch_items, outcome.batch.items)
+        if not request.unanswered:
+            self._counters.request(request)
+            session.answer(request)
+
+
+def _code(error: Exception | None) -> FailureCode:
+    if isinstance(error, HandlerError):
+        return FailureCode.HANDLER
+    return FailureCode.MEMORY if isinstance(error, OutOfMemory) else FailureCode.INFERENCE

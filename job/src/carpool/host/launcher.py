@@ -1,0 +1,149 @@
+"""The one thread that launches work on the device, and the one that waits for it.
+
+Exactly one thread calls `load`, `stage` and `launch`: devices schedule best that way, and handlers
+need not be thread-safe. Where the device computes by itself (`depth` 2), a second thread waits in
+`collect`, so that the next batch can be launched behind the running one. Both talk to the event
+loop through its mailbox only.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any
+
+from carpool.host.backends.base import Backend, Items, LoadReport
+from carpool.host.model_files import ModelPaths
+from carpool.host.work import Batch
+from carpool.vision.handler import Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The model is loaded and warm."""
+
+    report: LoadReport
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed:
+    """The model could not be loaded."""
+
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A batch left the device.
+
+    Attributes:
+        batch: which.
+        rows: one array an item, in the order of the batch; None where it failed.
+        error: why it failed.
+        seconds: the device's time for it.
+    """
+
+    batch: Batch
+    rows: list[Rows] | None
+    error: Exception | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadDied:
+    """A thread of the launcher ended by an error that is no batch's fault."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    batch: Batch
+    parts: Sequence[Items]
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    batch: Batch
+    handle: Any
+    begun: float
+
+
+class Launcher:
+    """Feeds a backend from a thread of its own."""
+
+    def __init__(self, backend: Backend, post: Callable[[Any], None]) -> None:
+        """Take the backend; nothing runs before `start`.
+
+        Args:
+            backend: called by the launcher's threads only.
+            post: takes Loaded or LoadFailed once, then an Outcome for each batch, or ThreadDied.
+        """
+        self._backend = backend
+        self._post = post
+        self._jobs: SimpleQueue[_Job] = SimpleQueue()
+        self._running: SimpleQueue[_Running] = SimpleQueue()
+        self._device_free_at = 0.0
+
+    def start(self, find_model: Callable[[], ModelPaths]) -> None:
+        """Find and load the model, then work.
+
+        The threads are daemons: a host that ends does not wait for its device.
+        """
+        self._thread("launcher", lambda: self._load_and_launch(find_model))
+        if self._backend.depth > 1:
+            self._thread("collector", self._collect_all)
+
+    def submit(self, batch: Batch, parts: Sequence[Items]) -> None:
+        """Give the device a batch; at most the backend's `depth` may be without outcome."""
+        self._jobs.put(_Job(batch, parts))
+
+    def _thread(self, name: str, run: Callable[[], None]) -> None:
+        def main() -> None:
+            try:
+                run()
+            except BaseException as error:  # noqa: BLE001 - the event loop raises it
+                self._post(ThreadDied(error))
+
+        threading.Thread(target=main, name=name, daemon=True).start()
+
+    def _load_and_launch(self, find_model: Callable[[], ModelPaths]) -> None:
+        try:
+            report = self._backend.load(find_model())
+        except Exception as error:  # noqa: BLE001 - reported, and judged by its type
+            self._post(LoadFailed(error))
+            return
+        self._post(Loaded(report))
+        while True:
+            # Nothing of a job is held while waiting for the next: it keeps a client's arena mapped.
+            self._launch(self._jobs.get())
+
+    def _launch(self, job: _Job) -> None:
+        begun = time.monotonic()
+        try:
+            handle = self._backend.launch(self._backend.stage(job.parts))
+        except Exception as error:  # noqa: BLE001 - a handler may raise anything
+            self._post(Outcome(job.batch, None, error, time.monotonic() - begun))
+            return
+        running = _Running(job.batch, handle, begun)
+        if self._backend.depth > 1:
+            self._running.put(running)
+        else:
+            self._collect(running)
+
+    def _collect_all(self) -> None:
+        while True:
+            self._collect(self._running.get())
+
+    def _collect(self, running: _Running) -> None:
+        try:
+            rows, error = self._backend.collect(running.handle), None
+        except Exception as raised:  # noqa: BLE001 - a device reports a batch's error here
+            rows, error = None, raised
+        ended = time.monotonic()
+        seconds = ended - max(running.begun, self._device_free_at)
+        self._device_free_at = ended
+        self._post(Outcome(running.batch, rows, error, seconds))

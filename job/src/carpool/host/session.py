@@ -1,0 +1,262 @@
+"""One client as the host sees it: its socket, its arena, its unanswered requests.
+
+A session outlives its socket while the device still reads from its arena. Sending never blocks the
+event loop: what the socket does not take waits in an outbox.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from numpy.typing import NDArray
+
+from carpool.errors import ProtocolError
+from carpool.host.arena import Arena, SlotState
+from carpool.host.credits import RequestShape
+from carpool.host.messages import (
+    Alive,
+    Done,
+    Failed,
+    FailureCode,
+    Hello,
+    Message,
+    Refusal,
+    RefusalCode,
+    Submit,
+)
+from carpool.host.protocol import MAX_FAILED_ITEMS, MAX_MESSAGE, clip, decode, encode
+from carpool.host.work import FailedItem, Part, Request
+from carpool.vision.handler import Rows
+
+
+class Gone(Exception):  # noqa: N818 - an event, not an error
+    """The client closed its connection or died."""
+
+
+class Session:
+    """One client.
+
+    Attributes:
+        number: identifies the session in this child, never used again.
+        hello: what the client said first; None before.
+        offered: whether the client has sent its arena.
+        arena: mapped and committed; None before.
+        credits: items the client may have outstanding.
+        closed: the socket is closed.
+        on_device: parts of this client's requests that the device was given.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        connection: socket.socket,
+        selector: selectors.BaseSelector,
+        on_event: Callable[[Session, int], None],
+    ) -> None:
+        self.number = number
+        self.hello: Hello | None = None
+        self.offered = False
+        self.arena: Arena | None = None
+        self.credits = 0
+        self.closed = False
+        self.on_device = 0
+        self._requests: dict[int, Request] = {}
+        self._busy: set[int] = set()
+        self._last_request = -1
+        self._descriptor: int | None = None
+        self._socket = connection
+        self._selector = selector
+        self._on_event = on_event
+        self._outbox: deque[bytes] = deque()
+        connection.setblocking(False)
+        selector.register(connection, selectors.EVENT_READ, self._ready)
+
+    @property
+    def shape(self) -> RequestShape:
+        """The arena's shape; needs an arena."""
+        layout = self._mapped().layout
+        return RequestShape(layout.slots, layout.items)
+
+    @property
+    def waits(self) -> bool:
+        """Whether the client may be waiting for a word of the host."""
+        return self.hello is not None and (self.credits == 0 or bool(self._requests))
+
+    def receive(self) -> Message:
+        """Read one message that the selector announced.
+
+        Raises:
+            Gone: end of file, or the peer died.
+            ProtocolError: this is no message.
+            BlockingIOError: there is none.
+        """
+        try:
+            if self.hello is not None and not self.offered:
+                packet, descriptors, _, _ = socket.recv_fds(
+                    self._socket, MAX_MESSAGE + 1, 1, socket.MSG_CMSG_CLOEXEC
+                )
+                for descriptor in descriptors:
+                    self._keep(descriptor)
+            else:
+                # A plain receive discards descriptors that nobody asked for.
+                packet = self._socket.recv(MAX_MESSAGE + 1)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            raise Gone from error
+        if not packet:
+            raise Gone
+        return decode(packet)
+
+    def take_descriptor(self) -> int:
+        """Hand over the file descriptor that came with the OFFER.
+
+        Raises:
+            ProtocolError: none came.
+        """
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is None:
+            raise ProtocolError("OFFER came without the arena's file descriptor")
+        return descriptor
+
+    def send(self, message: Message) -> None:
+        """Send a message now or as soon as the client takes it."""
+        if self.closed:
+            return
+        if self._outbox:
+            if not isinstance(message, Alive):
+                self._outbox.append(encode(message))
+            return
+        packet = encode(message)
+        try:
+            self._socket.send(packet)
+        except BlockingIOError:
+            if isinstance(message, Alive):  # a client that has unread messages knows as much
+                return
+            self._outbox.append(packet)
+            self._selector.modify(
+                self._socket, selectors.EVENT_READ | selectors.EVENT_WRITE, self._ready
+            )
+        except OSError:
+            # It died; its end of file is about to be read.
+            self._outbox.clear()
+
+    def flush(self) -> None:
+        """Send what waits in the outbox."""
+        while self._outbox:
+            try:
+                self._socket.send(self._outbox[0])
+            except BlockingIOError:
+                return
+            except OSError as error:
+                raise Gone from error
+            self._outbox.popleft()
+        self._selector.modify(self._socket, selectors.EVENT_READ, self._ready)
+
+    def refuse(self, code: RefusalCode, text: str) -> None:
+        """Tell the client why, and close."""
+        self.send(Refusal(code, clip(text)))
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket; the arena stays until the session is dropped."""
+        if not self.closed:
+            self.closed = True
+            self._selector.unregister(self._socket)
+            self._socket.close()
+            self._keep(None)
+
+    def accept(self, submit: Submit, now: float) -> Request:
+        """Take a request in.
+
+        Raises:
+            ProtocolError: it does not fit the arena, or its slot or number is in use.
+        """
+        layout = self._mapped().layout
+        if submit.slot >= layout.slots or not 1 <= submit.items <= layout.items:
+            raise ProtocolError(
+                f"SUBMIT of {submit.items} items in slot {submit.slot}; the arena has "
+                f"{layout.slots} slots of {layout.items} items"
+            )
+        if submit.slot in self._busy:
+            raise ProtocolError(f"SUBMIT of slot {submit.slot}, which is not answered yet")
+        if submit.request <= self._last_request:
+            raise ProtocolError(f"SUBMIT of request {submit.request} after {self._last_request}")
+        self._last_request = submit.request
+        self._busy.add(submit.slot)
+        request = Request(
+            client=self.number,
+            number=submit.request,
+            slot=submit.slot,
+            items=submit.items,
+            deaths=submit.deaths,
+            arrived=now,
+        )
+        self._requests[submit.request] = request
+        return request
+
+    def begin(self, part: Part, now: float) -> NDArray[Any]:
+        """Give the items of a part that goes to the device.
+
+        If the host dies from now on, the arena remembers that this request was in it.
+        """
+        self.on_device += 1
+        if part.request.started is None:
+            part.request.started = now
+            self._mapped().states[part.request.slot] = SlotState.RUNNING
+        return self._mapped().items[part.request.slot, part.start : part.stop]
+
+    def store(self, part: Part, rows: list[Rows]) -> None:
+        """Write the rows of a part into the arena."""
+        arena, slot = self._mapped(), part.request.slot
+        for item, found in enumerate(rows, part.start):
+            arena.counts[slot, item] = len(found)
+            arena.rows[slot, item, : len(found)] = found
+        part.request.unanswered -= part.items
+
+    def fail(self, part: Part, code: FailureCode, text: str) -> None:
+        """Note that the items of a part have no result."""
+        text = clip(text)
+        part.request.failed += [FailedItem(i, code, text) for i in range(part.start, part.stop)]
+        part.request.unanswered -= part.items
+
+    def answer(self, request: Request) -> None:
+        """Tell the client that a request is done."""
+        self._mapped().states[request.slot] = SlotState.ANSWERED
+        self._busy.remove(request.slot)
+        del self._requests[request.number]
+        groups: dict[tuple[FailureCode, str], list[int]] = {}
+        for failed in request.failed:
+            groups.setdefault((failed.code, failed.text), []).append(failed.item)
+        for (code, text), items in groups.items():
+            for first in range(0, len(items), MAX_FAILED_ITEMS):
+                named = tuple(items[first : first + MAX_FAILED_ITEMS])
+                self.send(Failed(request.number, code, named, text))
+        queued = (request.started or request.arrived) - request.arrived
+        self.send(
+            Done(
+                request.number,
+                request.slot,
+                int(queued * 1e6),
+                int(request.executed * 1e6),
+                request.batch_items,
+            )
+        )
+
+    def _keep(self, descriptor: int | None) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        self._descriptor = descriptor
+
+    def _ready(self, mask: int) -> None:
+        self._on_event(self, mask)
+
+    def _mapped(self) -> Arena:
+        if self.arena is None:
+            raise ProtocolError("SUBMIT before READY")
+        return self.arena

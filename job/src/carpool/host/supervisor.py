@@ -1,0 +1,341 @@
+"""The process that outlives the host's crashes: holds the socket, starts the child, knows the end.
+
+It imports neither torch nor numpy and computes nothing, so it does not die of what the child dies
+of. What must stay true: while it lives, a client can always connect (connections wait in the
+backlog while no child lives); it ends within two seconds of SIGTERM or of its driver's end; nothing
+it started outlives it; and if it ends because the host cannot work, it has left a message first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import logging
+import os
+import select
+import selectors
+import signal
+import socket
+import sys
+import time
+import uuid
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from carpool.errors import CarpoolError, HostStartFailed
+from carpool.host.config import HostConfig
+from carpool.host.process import check_socket_path, child_environment, describe_end, lift_limits
+from carpool.host.restarts import RestartPolicy
+from carpool.host.termination import ExitCode, Termination, failure_file, leave_message
+
+_LOG = logging.getLogger("carpool.host")
+_TERM_SECONDS = 1.0
+"""The child gets so long between SIGTERM and SIGKILL."""
+_LOCK_SECONDS = 5.0
+"""A killed predecessor's child may need so long to be gone."""
+_BACKLOG = 4096
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def lock_file(socket_path: Path) -> Path:
+    """Locked (flock) while the supervisor of this socket, or its child, lives."""
+    return socket_path.with_name(f"{socket_path.name}.lock")
+
+
+class _Child:
+    """One life of the computing process, as its parent sees it."""
+
+    def __init__(self, pid: int, pipe: int) -> None:
+        self.pid = pid
+        self.pipe = pipe
+        self.ready_at: float | None = None
+        self.failed: Termination | None = None
+        self._unread = b""
+
+    def read(self) -> bool:
+        """Read what the child reports; False at end of file."""
+        try:
+            found = os.read(self.pipe, 65536)
+        except BlockingIOError:
+            return True
+        *lines, self._unread = (self._unread + found).split(b"\n")
+        for line in lines:
+            self._hear(json.loads(line))
+        return bool(found)
+
+    def _hear(self, said: dict[str, Any]) -> None:
+        if "ready" in said:
+            self.ready_at = time.monotonic()
+        if "failed" in said:
+            self.failed = Termination(**said["failed"])
+
+
+class Supervisor:
+    """Runs children one after another until told to stop, or until there is no point."""
+
+    def __init__(self, config_path: Path, socket_path: Path, leash: socket.socket | None) -> None:
+        """Take what is to be served; nothing is touched before `run`.
+
+        Args:
+            config_path: of the host's configuration.
+            socket_path: to listen on.
+            leash: connected to the driver; its end is the supervisor's.
+        """
+        self._config_path = config_path
+        self._socket_path = socket_path
+        self._leash = leash
+        self._host_id = uuid.uuid4().hex
+        self._generation = 0
+        self._policy = RestartPolicy()
+        self._selector = selectors.DefaultSelector()
+        self._child: _Child | None = None
+        self._start_at: float | None = 0.0
+        self._stopping = ""
+
+    def run(self, lock: int, on_listening: int | None) -> None:
+        """Serve until stopped.
+
+        Args:
+            lock: descriptor of the locked file; children inherit it.
+            on_listening: descriptor that gets one byte when clients can connect.
+
+        Raises:
+            CarpoolError: the host cannot work.
+        """
+        config = HostConfig.read(self._config_path)
+        if warning := lift_limits(config.device):
+            _LOG.warning("%s", warning)
+        environment = child_environment(os.environ, config)
+        signals = self._catch_signals()
+        listener = _listen(self._socket_path)
+        if (leash := self._leash) is not None:
+            self._selector.register(leash, selectors.EVENT_READ, lambda: self._on_leash(leash))
+        if on_listening is not None:
+            os.write(on_listening, b"1")
+            os.close(on_listening)
+        try:
+            while not self._stopping:
+                if self._start_at is not None and time.monotonic() >= self._start_at:
+                    self._start(listener, lock, environment)
+                for key, _ in self._selector.select(self._patience()):
+                    key.data()
+            _LOG.info("ends: %s", self._stopping)
+        finally:
+            self._end_child()
+            signals.close()
+
+    def _patience(self) -> float | None:
+        return None if self._start_at is None else max(0.0, self._start_at - time.monotonic())
+
+    def _catch_signals(self) -> socket.socket:
+        read, write = socket.socketpair()
+        read.setblocking(False)
+        write.setblocking(False)
+        # As process 1 of a container it would get no signal that it has no handler for.
+        for number in (*_STOP_SIGNALS, signal.SIGCHLD):
+            signal.signal(number, lambda *_: None)
+        signal.set_wakeup_fd(write.fileno())
+        self._selector.register(
+            read, selectors.EVENT_READ, lambda: self._on_signals(read.recv(256))
+        )
+        return write
+
+    def _on_signals(self, numbers: bytes) -> None:
+        for number in _STOP_SIGNALS:
+            if number in numbers:
+                self._stopping = number.name
+        if signal.SIGCHLD in numbers:
+            self._reap()
+
+    def _on_leash(self, leash: socket.socket) -> None:
+        try:
+            if leash.recv(64):
+                return
+        except ConnectionError:
+            pass
+        self._stopping = "the driver has ended"
+
+    def _start(self, listener: socket.socket, lock: int, environment: dict[str, str]) -> None:
+        self._start_at = None
+        self._generation += 1
+        read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        inherited = (listener.fileno(), write, lock)
+        for descriptor in inherited:
+            os.set_inheritable(descriptor, True)
+        command = [
+            *(sys.executable, "-P", "-m", "carpool.host.child"),
+            *("--config", str(self._config_path)),
+            *("--parent", str(os.getpid())),
+            *("--listen-fd", str(listener.fileno())),
+            *("--report-fd", str(write)),
+            *("--lock-fd", str(lock)),
+            *("--host-id", self._host_id),
+            *("--generation", str(self._generation)),
+        ]
+        defaults = (*_STOP_SIGNALS, signal.SIGCHLD, signal.SIGPIPE)
+        pid = os.posix_spawn(command[0], command, environment, setsigdef=defaults, setsigmask=())
+        os.close(write)
+        self._child = child = _Child(pid, read)
+        self._selector.register(read, selectors.EVENT_READ, lambda: self._on_report(child))
+        _LOG.info("generation %d started as process %d", self._generation, pid)
+
+    def _on_report(self, child: _Child) -> None:
+        if not child.read():
+            self._selector.unregister(child.pipe)
+
+    def _reap(self) -> None:
+        """Collect every process that ended; as process 1 also such as others left behind."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if self._child is not None and pid == self._child.pid:
+                self._child_ended(self._child, status)
+
+    def _child_ended(self, child: _Child, status: int) -> None:
+        self._child = None
+        if child.pipe in self._selector.get_map():
+            child.read()
+            self._selector.unregister(child.pipe)
+        os.close(child.pipe)
+        _LOG.warning("generation %d %s", self._generation, describe_end(status))
+        if self._stopping:
+            return
+        code = os.waitstatus_to_exitcode(status)
+        served = None if child.ready_at is None else time.monotonic() - child.ready_at
+        delay = self._policy.died(served)
+        if code == ExitCode.PERMANENT:
+            raise _GivenUp(_last_words(child, status))
+        if code == ExitCode.DEVICE_LOST:
+            raise _GivenUp(replace(_last_words(child, status), permanent=False))
+        if delay is None:
+            said = _last_words(child, status)
+            often = f"died {self._policy.failed_starts} times before it was ready, the last time: "
+            raise _GivenUp(replace(said, message=often + said.message, permanent=False))
+        _LOG.info("next start in %.0f s", delay)
+        self._start_at = time.monotonic() + delay
+
+    def _end_child(self) -> None:
+        if self._child is None:
+            return
+        os.kill(self._child.pid, signal.SIGTERM)
+        handle = os.pidfd_open(self._child.pid)
+        if not select.select([handle], [], [], _TERM_SECONDS)[0]:
+            os.kill(self._child.pid, signal.SIGKILL)
+        os.waitpid(self._child.pid, 0)
+        os.close(handle)
+
+
+def _last_words(child: _Child, status: int) -> Termination:
+    return child.failed or Termination(
+        "HostCrashed", f"the host was {describe_end(status)}", _log_tail()
+    )
+
+
+class _GivenUp(Exception):  # noqa: N818 - carries the message out of the loop
+    def __init__(self, termination: Termination) -> None:
+        super().__init__(termination.message)
+        self.termination = termination
+
+
+def main(arguments: list[str]) -> int:
+    """Run the supervisor; gives its exit code: 0 when told to stop, 1 when the host cannot work."""
+    options = _parse(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    socket_path: Path = options.socket
+    lock = None
+    try:
+        check_socket_path(socket_path)
+        lock = _lock(lock_file(socket_path))
+        failure_file(socket_path).unlink(missing_ok=True)
+        leash = _hold(options.leash)
+        if options.leash is not None and leash is None:
+            _LOG.info("ends: the driver has ended")
+            return 0
+        Supervisor(options.config, socket_path, leash).run(lock, options.listening_fd)
+    except _GivenUp as end:
+        return _give_up(socket_path, end.termination)
+    except CarpoolError as error:
+        if lock is None:  # not ours: whoever holds the socket lives
+            _LOG.error("%s", error)
+            return 1
+        return _give_up(socket_path, Termination(error.reason, str(error)))
+    finally:
+        if lock is not None:
+            socket_path.unlink(missing_ok=True)
+    return 0
+
+
+def _give_up(socket_path: Path, termination: Termination) -> int:
+    _LOG.error("gives up: %s: %s", termination.reason, termination.message)
+    leave_message(socket_path, termination)
+    return 1
+
+
+def _lock(path: Path) -> int:
+    """Lock the file for this process and its children.
+
+    Raises:
+        HostStartFailed: another supervisor holds it.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise HostStartFailed(f"another host holds {path}") from None
+            time.sleep(0.05)  # flock(2) knows no timeout
+        else:
+            return descriptor
+
+
+def _listen(path: Path) -> socket.socket:
+    """Listen for clients; the group may connect, since containers have users of their own."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(str(path))
+    path.chmod(0o660)
+    listener.listen(_BACKLOG)
+    return listener
+
+
+def _hold(leash: Path | None) -> socket.socket | None:
+    """Connect to the driver; None where there is none."""
+    if leash is None:
+        return None
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.connect(str(leash))
+    except (FileNotFoundError, ConnectionError):
+        connection.close()
+        return None
+    return connection
+
+
+def _log_tail(size: int = 1500) -> str:
+    """The end of this process's log, if it goes to a file."""
+    try:
+        with Path("/proc/self/fd/2").open("rb") as stream:
+            stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, stream.tell() - size))
+            return stream.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        "python -m carpool.host", description="Serve one model to many tasks."
+    )
+    parser.add_argument("--config", type=Path, required=True, help="host configuration (JSON)")
+    parser.add_argument("--socket", type=Path, required=True, help="Unix socket to listen on")
+    parser.add_argument("--leash", type=Path, help="socket of the driver; the host ends with it")
+    parser.add_argument("--listening-fd", type=int, help=argparse.SUPPRESS)
+    return parser.parse_args(arguments)
