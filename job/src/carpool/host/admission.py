@@ -24,7 +24,7 @@ _MOST_SIDES = 1 << 16
 """Bound for a layout's numbers, so that its size cannot overflow."""
 
 
-class Refused(Exception):  # noqa: N818 - becomes a REFUSAL
+class Refused(Exception):
     """The client cannot be served."""
 
     def __init__(self, code: RefusalCode, text: str) -> None:

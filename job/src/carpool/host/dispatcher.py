@@ -24,7 +24,7 @@ _HANG_FACTOR = 20
 """A batch has hung if it takes so many times what was predicted for it, and very long at that."""
 
 
-class Hung(Exception):  # noqa: N818 - ends the child, is no error of a batch
+class Hung(Exception):
     """The device has been working on one batch for too long."""
 
 

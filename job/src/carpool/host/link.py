@@ -23,7 +23,7 @@ _LAST_RETRY = 0.5
 """Seconds between attempts to connect while nobody listens."""
 
 
-class HostGone(Exception):  # noqa: N818 - an event, not an error
+class HostGone(Exception):
     """The connection ended: the host died, or closed it."""
 
 

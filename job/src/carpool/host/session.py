@@ -34,7 +34,7 @@ from carpool.host.work import FailedItem, Part, Request
 from carpool.vision.handler import Rows
 
 
-class Gone(Exception):  # noqa: N818 - an event, not an error
+class Gone(Exception):
     """The client closed its connection or died."""
 
 

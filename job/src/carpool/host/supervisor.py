@@ -237,7 +237,7 @@ def _last_words(child: _Child, status: int) -> Termination:
     )
 
 
-class _GivenUp(Exception):  # noqa: N818 - carries the message out of the loop
+class _GivenUp(Exception):
     def __init__(self, termination: Termination) -> None:
         super().__init__(termination.message)
         self.termination = termination

@@ -29,11 +29,11 @@ Items = NDArray[Any]
 """Items of one request's part, [n, *item_shape], in the client's arena."""
 
 
-class OutOfMemory(Exception):  # noqa: N818 - a condition to be handled, never shown as an error
+class OutOfMemory(Exception):
     """The device's memory does not hold this batch; a smaller one may fit."""
 
 
-class DeviceLost(Exception):  # noqa: N818 - as above
+class DeviceLost(Exception):
     """The device is unusable for this process and for any that follows it on the same device."""
 
 
