@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from pyspark.accumulators import Accumulator
 
-from carpool.errors import BadInput, CarpoolError, InferenceFailed
+from carpool.errors import BadInput, CarpoolError, HandlerError, InferenceFailed
 from carpool.host.client import Completed, HostClient, ItemFailure
 from carpool.host.launch import ensure_host
 from carpool.inputs.proof import decode_unit
@@ -101,15 +101,17 @@ def _infer(unit: WorkUnit, handler: Handler, context: JobContext) -> tuple[_Rows
     """Decode a unit and send its frames through the host: its detections, in frame order."""
     found = _Rows()
     with _host_client(context, handler) as client:
-        frames = decode_unit(
-            unit.file,
-            unit.frames,
-            unit.every_nth,
-            storage=context.storage,
-            scratch=context.scratch,
-        )
-        for done in _pipeline(client, handler, frames):
-            _collect(done, handler, found)
+        with closing(
+            decode_unit(
+                unit.file,
+                unit.frames,
+                unit.every_nth,
+                storage=context.storage,
+                scratch=context.scratch,
+            )
+        ) as frames:
+            for done in _pipeline(client, handler, frames):
+                _collect(done, handler, found)
         return found, client.statistics()
 
 
@@ -119,7 +121,8 @@ def _pipeline(client: HostClient, handler: Handler, frames: Iterator[Frame]) -> 
     for frame in frames:
         if slot is None:
             slot, tags = client.acquire(), list[_Tag]()
-        info = handler.preprocess(frame.image, slot.items[len(tags)])
+        with _blaming(handler, "preprocess", frame.index):
+            info = handler.preprocess(frame.image, slot.items[len(tags)])
         tags.append((frame.index, frame.pts_ns, info))
         if len(tags) == len(slot.items):
             client.submit(slot, len(tags), tags)
@@ -134,7 +137,34 @@ def _collect(done: Completed, handler: Handler, found: _Rows) -> None:
     for (index, pts_ns, info), rows in zip(done.tag, done.rows, strict=True):
         if isinstance(rows, ItemFailure):
             raise _frame_error(rows, index, given=len(found.frame_index))
-        found.add(index, pts_ns, handler.postprocess(rows, info))
+        with _blaming(handler, "postprocess", index):
+            found.add(index, pts_ns, _checked(handler.postprocess(rows, info)))
+
+
+@contextmanager
+def _blaming(handler: Handler, step: str, index: int) -> Iterator[None]:
+    """Turn whatever a user's code raises into an error that names it; running it again won't help.
+
+    Raises:
+        HandlerError: the step raised something that is no error of Carpool's.
+    """
+    try:
+        yield
+    except CarpoolError:
+        raise
+    except Exception as error:
+        raise HandlerError(
+            f"{type(handler).__qualname__}.{step} failed on frame {index}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _checked(rows: Any) -> Rows:
+    """The rows of a frame as `postprocess` must return them."""
+    found = np.asarray(rows, np.float32)
+    if found.ndim != 2 or found.shape[1] != 6:
+        raise ValueError(f"it returned an array of shape {found.shape}, expected [k, 6]")
+    return found
 
 
 def _frame_error(failure: ItemFailure, index: int, *, given: int) -> CarpoolError:

@@ -10,7 +10,6 @@ any kill does exactly what is missing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
@@ -175,5 +174,7 @@ def _task_error(text: str) -> CarpoolError:
     if found:
         reason, message = found[-1]
         return error_of_reason(reason, message)
-    lines: Iterable[str] = [line.strip() for line in text.splitlines() if line.strip()]
-    return JobFailed(next(iter(lines), "Spark ended the job without a reason"))
+    # The last traceback is the task's own; its first line that is not indented says what.
+    lines = text.rpartition("Traceback (most recent call last):")[2].splitlines()
+    words = (line.strip() for line in lines if line.strip() and not line.startswith(" "))
+    return JobFailed(f"a Spark task failed: {next(words, 'Spark gives no reason')}")

@@ -14,7 +14,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from py4j.protocol import Py4JError
 from pyspark import SparkConf, SparkContext
+from pyspark.errors import PySparkException
+
+from carpool.errors import JobFailed
 
 TASK_ATTEMPTS = 4
 """Attempts of a task before the job fails: Spark's own default on a cluster."""
@@ -48,6 +52,9 @@ def local_spark(
         memory: heap of the JVM in Spark's form, such as "1g".
         run_directory: where Spark's log and scratch files go.
         conf: further settings, `spec.spark.conf`; they win over ours.
+
+    Raises:
+        JobFailed: Spark does not start; the message says why.
     """
     log4j = run_directory / "log4j2.properties"
     log4j.write_text(_LOG4J.format(path=run_directory / "spark.log"))
@@ -70,12 +77,25 @@ def local_spark(
     # standard error before log4j is up.
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ.setdefault("SPARK_LAUNCHER_OPTS", _JVM_OPTIONS)
-    with _quiet_stderr(run_directory / "launch.log"):
-        context = SparkContext(conf=SparkConf(loadDefaults=False).setAll(list(settings.items())))
+    log = run_directory / "launch.log"
+    try:
+        with _quiet_stderr(log):
+            conf_of_job = SparkConf(loadDefaults=False).setAll(list(settings.items()))
+            context = SparkContext(conf=conf_of_job)
+    except (Py4JError, PySparkException) as error:
+        raise JobFailed(f"Spark did not start: {_why(error, log)}") from error
     try:
         yield context
     finally:
         _stop(context)
+
+
+def _why(error: Exception, log: Path) -> str:
+    """What kept Spark from starting: where there is no JVM, its launcher's last word."""
+    if isinstance(error, PySparkException):
+        said = log.read_text(errors="replace").strip().splitlines()
+        return f"{said[0] if said else error}; it needs Java 17 or 21 (JAVA_HOME, or java on PATH)"
+    return str(error).partition("\n\tat ")[0].replace("\n", " ")
 
 
 def _stop(context: SparkContext) -> None:
