@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -63,7 +64,7 @@ class TorchBackend(Backend):
         """Storage of the tensors and modules that the handler holds, shared storage once."""
         storages = {
             tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
-            for tensor in _tensors(vars(self.handler))
+            for tensor in _tensors(self.handler, set())
         }
         return sum(storages.values())
 
@@ -106,7 +107,11 @@ def _to_host(rows: Any) -> Any:
     return rows
 
 
-def _tensors(holder: Any) -> Iterator[torch.Tensor]:
+def _tensors(holder: Any, seen: set[int]) -> Iterator[torch.Tensor]:
+    """Every tensor that can be reached from an object through its attributes and containers."""
+    if id(holder) in seen:
+        return
+    seen.add(id(holder))
     if isinstance(holder, torch.Tensor):
         yield holder
     elif isinstance(holder, torch.nn.Module):
@@ -114,7 +119,9 @@ def _tensors(holder: Any) -> Iterator[torch.Tensor]:
         yield from holder.buffers()
     elif isinstance(holder, Mapping):
         for value in holder.values():
-            yield from _tensors(value)
+            yield from _tensors(value, seen)
     elif isinstance(holder, list | tuple):
         for value in holder:
-            yield from _tensors(value)
+            yield from _tensors(value, seen)
+    elif hasattr(holder, "__dict__") and not isinstance(holder, type | ModuleType):
+        yield from _tensors(vars(holder), seen)
