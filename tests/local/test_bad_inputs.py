@@ -73,6 +73,29 @@ def test_a_job_that_accepts_no_bad_input_fails_and_names_it(mixed_folder, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+def test_bad_input_that_joins_a_finished_job_is_told_and_can_be_tried_again(clips, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy2(clips / "clip-2.mp4", folder / "good.mp4")
+    job = write_job(tmp_path / "job.yaml", oracle_job(folder / "*.mp4", tmp_path / "out"))
+    assert run_job_file(job).code == 0
+    (folder / "words.mp4").write_text("no video\n" * 100)
+    ended = run_job_file(job)
+    assert ended.code == 2
+    assert ended.result["quarantined"] == 1
+    (folder / "words.mp4").unlink()
+    assert run_job_file(job, "--retry-quarantined").code == 0
+    assert not list((tmp_path / "out" / "quarantine").glob("*.parquet"))
+
+
+def test_input_that_is_all_bad_fails_a_job_with_a_limit(tmp_path):
+    (tmp_path / "words.mp4").write_text("no video\n" * 100)
+    job = oracle_job(tmp_path / "*.mp4", tmp_path / "out", failurePolicy={"maxBadPercent": 5})
+    ended = run_job_file(write_job(tmp_path / "job.yaml", job))
+    assert ended.code == 1
+    assert ended.result["reason"] == "TooManyBadInputs"
+
+
 def test_more_bad_frames_than_allowed_fail_the_job(mixed_folder, tmp_path):
     job = oracle_job(mixed_folder / "*.mp4", tmp_path / "out", failurePolicy={"maxBadPercent": 1})
     ended = run_job_file(write_job(tmp_path / "job.yaml", job))

@@ -13,7 +13,6 @@ from support.local_runs import (
     result_hash,
     run_carpool,
     run_job_file,
-    start_carpool,
     write_job,
 )
 
@@ -64,61 +63,6 @@ def test_plain_spark_reads_each_row_once(reference_run):
         spark.stop()
 
 
-def test_a_host_that_is_killed_midway_changes_nothing(clips, reference_run, tmp_path):
-    job = write_job(tmp_path / "job.yaml", oracle_job(clips / "*.mp4", tmp_path / "out"))
-    with start_carpool("run", str(job), "-o", "json") as running:
-        running.wait_for_line("Detecting", "frames")
-        running.kill_host_child()
-        ended = running.end()
-    assert ended.code == 0, ended.stderr
-    assert ended.result["modelCopies"] == 1
-    assert result_hash(tmp_path / "out") == reference_run.hash
-
-
-def test_a_worker_that_is_killed_midway_changes_nothing(clips, reference_run, tmp_path):
-    job = write_job(tmp_path / "job.yaml", oracle_job(clips / "*.mp4", tmp_path / "out"))
-    with start_carpool("run", str(job), "-o", "json") as running:
-        running.wait_for_line("Detecting", "frames")
-        running.kill_worker()
-        ended = running.end()
-    assert ended.code == 0, ended.stderr
-    assert result_hash(tmp_path / "out") == reference_run.hash
-
-
-def test_a_driver_that_is_killed_leaves_no_process_and_the_next_run_goes_on(
-    clips, reference_run, tmp_path
-):
-    job = write_job(tmp_path / "job.yaml", oracle_job(clips / "*.mp4", tmp_path / "out"))
-    with start_carpool("run", str(job)) as running:
-        running.wait_for_line("Detecting", "frames")
-        running.process.kill()
-        running.process.wait()
-        running.wait_for_no_process()
-        assert not (tmp_path / "out" / "_SUCCESS").exists()
-        done = len(list((tmp_path / "out" / "detections").glob("*.parquet")))
-    assert done > 0
-    ended = run_job_file(job)
-    assert ended.code == 0, ended.stderr
-    assert "frames done before" in ended.stderr
-    assert result_hash(tmp_path / "out") == reference_run.hash
-
-
-def test_ctrl_c_leaves_no_process_and_the_next_run_goes_on(clips, reference_run, tmp_path):
-    job = write_job(tmp_path / "job.yaml", oracle_job(clips / "*.mp4", tmp_path / "out"))
-    with start_carpool("run", str(job)) as running:
-        running.wait_for_line("Detecting", "frames")
-        running.interrupt()
-        ended = running.end()
-        assert ended.code == 130
-        assert "run the same command again" in ended.stderr
-        assert "Traceback" not in ended.stderr
-        running.wait_for_no_process()
-        assert not list(running.temporary.iterdir())
-    ended = run_job_file(job)
-    assert ended.code == 0, ended.stderr
-    assert result_hash(tmp_path / "out") == reference_run.hash
-
-
 def test_a_job_that_is_done_is_not_done_again(reference_run):
     def change_times():
         return {path: path.stat().st_mtime_ns for path in reference_run.output.rglob("*.parquet")}
@@ -142,13 +86,25 @@ def test_results_shows_what_a_folder_holds(reference_run):
     assert sheet.shape[1] > 960
 
 
-def test_a_model_that_cannot_be_loaded_fails_the_job_with_the_hosts_reason(clips, tmp_path):
-    model = {"format": "Python", "handler": "support.local_handlers:CannotLoad"}
+@pytest.mark.parametrize(
+    ("handler", "message"),
+    [
+        ("CannotBuild", "could not convert string to float: 'high'"),
+        ("CannotLoad", "the weights are from another network"),
+        ("NeverWorks", "the model failed on every one of 17 work units"),
+    ],
+)
+def test_a_model_that_cannot_work_fails_the_job_with_its_own_reason(
+    clips, tmp_path, handler, message
+):
+    model = {"format": "Python", "handler": f"support.local_handlers:{handler}"}
     job = write_job(tmp_path / "job.yaml", oracle_job(clips / "*.mp4", tmp_path / "o", model=model))
     ended = run_job_file(job)
     assert ended.code == 1
     assert ended.result["phase"] == "Failed"
-    assert "the weights are from another network" in ended.result["message"]
+    assert message in ended.result["message"]
+    assert "Traceback" not in ended.stderr
+    assert not list((tmp_path / "o").glob("quarantine/*.parquet"))
 
 
 @pytest.mark.torch

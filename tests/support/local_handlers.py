@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from carpool.errors import ModelFormatError
 from carpool.vision.handler import Handler, Image, LoadContext, Rows
+from carpool.vision.oracle import ColourOracle
 
 
 class _OneBox(Handler):
@@ -32,6 +34,34 @@ class _OneBox(Handler):
 
     def postprocess(self, rows: Rows, info: Any) -> Rows:
         return rows
+
+
+class SlowOracle(ColourOracle):
+    """The oracle on a device that takes its time, so that there is work left to disturb."""
+
+    def predict(self, batch: Any) -> Sequence[Any]:
+        found = super().predict(batch)
+        threading.Event().wait(0.02 * len(batch))
+        return found
+
+
+class NeverWorks(_OneBox):
+    """A model with a bug that only real frames bring out: warm-up is on grey ones."""
+
+    framework = "numpy"
+
+    def predict(self, batch: Any) -> Sequence[Any]:
+        if any(item.std() > 0 for item in batch):
+            raise RuntimeError("matrices do not fit")
+        return super().predict(batch)
+
+
+class CannotBuild(_OneBox):
+    """A handler whose constructor has a bug."""
+
+    def __init__(self, parameters: Mapping[str, Any]) -> None:
+        super().__init__(parameters)
+        self.threshold = float("high")
 
 
 class CannotLoad(_OneBox):

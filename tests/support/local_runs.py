@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -71,6 +72,12 @@ class Running:
             if all(word in line for word in words):
                 return line
         raise AssertionError(f"ended without a line with {words}:\n{''.join(self.stderr)}")
+
+    def wait_for_first_frames(self) -> None:
+        """Wait until the first work unit is done; there must be more to do."""
+        line = self.wait_for_line("Detecting", "frames (")
+        done, total = re.search(r"([\d,]+)/([\d,]+) frames", line).groups()  # type: ignore[union-attr]  # the line has them
+        assert int(done.replace(",", "")) < int(total.replace(",", "")), f"too fast: {line}"
 
     def end(self) -> Ended:
         """Wait for the end."""

@@ -13,6 +13,7 @@ import pytest
 from carpool.inputs.filesystem import InputFile, StorageOptions
 from carpool.inputs.video_decode import FrameRange
 from carpool.outputs.folder import OutputFolder
+from carpool.outputs.ownership import Claimant, claim
 from carpool.outputs.tables import detections_table
 from carpool.outputs.units import UnitFacts, commit_unit
 from carpool.plan.units import VideoPlan, WorkUnit
@@ -68,22 +69,29 @@ def commit(folder: OutputFolder, unit: WorkUnit) -> None:
 
 def context(output: Path) -> JobContext:
     return JobContext(
+        job_uid="job",
         output_uri=str(output),
         storage=StorageOptions(),
         scratch=output,
         host_directory=output,
         handler="",
         parameters={},
-        model_key="",
         host_timeout=1,
         quarantine=True,
         tracking=Tracking({}, "tracking"),
     )
 
 
+def claimed(output: Path) -> OutputFolder:
+    """An output folder that belongs to the job of `context`."""
+    folder = OutputFolder(str(output), StorageOptions())
+    claim(folder, "Resume", Claimant(job_uid="job", job_name="job", fingerprint="f"))
+    return folder
+
+
 def tracked(output: Path, video: VideoPlan, missing: frozenset[str] = frozenset()):
     """Commit and track a video; its rows of `tracks` without the names of its units."""
-    folder = OutputFolder(str(output), StorageOptions())
+    folder = claimed(output)
     committed = {unit.unit_id for unit in video.units} - missing
     for unit in video.units:
         if unit.unit_id in committed:
@@ -135,7 +143,7 @@ facts = task.track_video(work, task.context(output))
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(facts.rows, (after - before) // 1024)
 """
-    folder = OutputFolder(str(tmp_path), StorageOptions())
+    folder = claimed(tmp_path)
     for unit in plan(50, 1000).units:
         commit(folder, unit)
     done = subprocess.run(

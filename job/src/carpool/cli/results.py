@@ -13,6 +13,7 @@ from rich.table import Table
 
 from carpool.errors import NoInput
 from carpool.inputs.filesystem import StorageOptions
+from carpool.outputs.completion import is_complete
 from carpool.outputs.folder import OutputFolder
 from carpool.outputs.layout import TableName
 from carpool.outputs.manifest import Manifest, read_manifest
@@ -41,7 +42,7 @@ def results(options: argparse.Namespace) -> int:
     folder = OutputFolder(
         options.folder, StorageOptions(endpoint=options.endpoint, region=options.region)
     )
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder) if is_complete(folder) else None
     if manifest is None:
         return _unfinished(folder)
     document = _document(folder, manifest)

@@ -17,6 +17,7 @@ from carpool.spark.program import run_job
 from carpool.spark.result import JobResult
 from carpool.spec import load_job
 
+_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 EXIT_CODES = {"Succeeded": 0, "PartiallySucceeded": 2, "Failed": 1}
 
 
@@ -42,16 +43,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="table",
         help="what ends the output: a table, or one JSON object as the last line (table)",
     )
+    parser.add_argument(
+        "--retry-quarantined",
+        action="store_true",
+        help="try again what an earlier run put into quarantine",
+    )
     parser.set_defaults(command=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the job and show its result."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for ending in _ENDINGS:
+        signal.signal(ending, _interrupt)
     job = load_job(options.file, overrides=options.set)
     with terminal_reporter() as reporter:
         try:
-            result = run_job(job, reporter)
+            result = run_job(job, reporter, retry_quarantined=options.retry_quarantined)
         except KeyboardInterrupt:
             reporter.note("Interrupted; run the same command again to continue")
             raise
@@ -59,13 +66,15 @@ def run(options: argparse.Namespace) -> int:
         print(f"carpool: {result.reason}: {result.message}", file=sys.stderr)
     if options.output == "json":
         print(json.dumps(result.as_json()))
-    else:
+    elif result.phase != "Failed":
         Console().print(_table(result))
     return EXIT_CODES[result.phase]
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    """End on SIGTERM as on Ctrl-C: leave no process and an output that can be resumed."""
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """Begin to end, once: a second signal must not tear apart what ends the processes."""
+    for ending in _ENDINGS:
+        signal.signal(ending, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -154,6 +154,7 @@ class LineReporter(TerminalReporter):
     def phase(self, name: str) -> None:
         """Write the phase."""
         super().phase(name)
+        self._next_line = 0.0
         self.note(name)
 
     def indexed(self, done: int, total: int) -> None:

@@ -26,7 +26,7 @@ from pydantic import Field, ValidationError
 
 from carpool import __version__
 from carpool.errors import OutputExists, OutputMismatch, OutputNotOurs, OutputSuperseded
-from carpool.outputs.completion import reopen
+from carpool.outputs.completion import is_complete, reopen
 from carpool.outputs.folder import OutputFolder
 from carpool.outputs.layout import CONTACT_SHEET, OWNER, OWNER_FOLDER, TABLES
 from carpool.outputs.record import Record
@@ -118,6 +118,28 @@ def claim(folder: OutputFolder, mode: Mode, claimant: Claimant) -> Claim:
         previous_uid=owner.job_uid if owner else None,
         cleared=clearing,
     )
+
+
+def as_next_attempt(folder: OutputFolder, claimant: Claimant) -> Claimant:
+    """The claimant as the next attempt of the job that left the folder unfinished, if it is one.
+
+    Where nobody hands out uids (on one machine), a job is the same if its name and its settings
+    are, and if its folder is not complete: who runs an interrupted job again wants it to go on,
+    whatever `output.mode` says.
+
+    Raises:
+        OutputNotOurs: there is an owner file that no Carpool wrote.
+        OutputUnavailable: the storage does not answer.
+    """
+    owner = read_owner(folder)
+    same = owner is not None and (
+        owner.job_name,
+        owner.fingerprint,
+        owner.tracking_fingerprint,
+    ) == (claimant.job_name, claimant.fingerprint, claimant.tracking_fingerprint)
+    if owner is None or not same or is_complete(folder):
+        return claimant
+    return claimant.model_copy(update={"job_uid": owner.job_uid})
 
 
 def read_owner(folder: OutputFolder) -> Owner | None:

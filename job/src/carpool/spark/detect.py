@@ -9,7 +9,7 @@ raised, for Spark to try again; one that cannot is reported, for the driver to e
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,12 +25,14 @@ from carpool.host.launch import ensure_host
 from carpool.inputs.proof import decode_unit
 from carpool.inputs.video_decode import Frame
 from carpool.outputs.folder import OutputFolder
+from carpool.outputs.ownership import assert_owner
 from carpool.outputs.tables import detections_table
 from carpool.outputs.units import QuarantineRow, UnitFacts, commit_quarantine, commit_unit
 from carpool.plan.units import WorkUnit
 from carpool.spark.job_context import JobContext
 from carpool.spark.reports import UnitReport
-from carpool.vision.handler import Handler, Rows, handler_class
+from carpool.spark.retrying import pause_before_retry
+from carpool.vision.handler import Handler, Rows, build_handler
 
 _Tag = tuple[int, int, Any]
 """A frame on its way: its index, its pts in nanoseconds, and what `preprocess` returned for it."""
@@ -52,13 +54,14 @@ def detect_unit(unit: WorkUnit, context: JobContext) -> UnitReport:
     report = partial(UnitReport, unit.unit_id, unit.video_id, frames=unit.expected)
     try:
         folder = OutputFolder(context.output_uri, context.storage)
-        handler = handler_class(context.handler)(context.parameters)
+        handler = build_handler(context.handler, context.parameters)
         try:
             found, host = _infer(unit, handler, context)
         except BadInput as bad:
             if not context.quarantine:
                 raise
             seconds = time.monotonic() - started
+            assert_owner(folder, context.job_uid)
             if _quarantine(folder, unit, bad, seconds) is None:
                 return report(outcome="Committed")  # by another run of this very unit
             return report(
@@ -72,9 +75,11 @@ def detect_unit(unit: WorkUnit, context: JobContext) -> UnitReport:
             seconds=round(time.monotonic() - started, 3),
             host=host,
         )
+        assert_owner(folder, context.job_uid)
         _commit(folder, unit, handler, found, facts)
     except CarpoolError as error:
         if error.retryable:
+            pause_before_retry()
             raise
         return report(outcome="Failed", reason=error.reason, message=str(error))
     return report(outcome="Committed", rows=len(found), host=host, seconds=facts.seconds)
@@ -138,7 +143,7 @@ def _collect(done: Completed, handler: Handler, found: _Rows) -> None:
         if isinstance(rows, ItemFailure):
             raise _frame_error(rows, index, given=len(found.frame_index))
         with _blaming(handler, "postprocess", index):
-            found.add(index, pts_ns, _checked(handler.postprocess(rows, info)))
+            found.add(index, pts_ns, _checked(handler.postprocess(rows, info), handler.class_names))
 
 
 @contextmanager
@@ -159,11 +164,18 @@ def _blaming(handler: Handler, step: str, index: int) -> Iterator[None]:
         ) from error
 
 
-def _checked(rows: Any) -> Rows:
+def _checked(rows: Any, class_names: Sequence[str]) -> Rows:
     """The rows of a frame as `postprocess` must return them."""
     found = np.asarray(rows, np.float32)
     if found.ndim != 2 or found.shape[1] != 6:
         raise ValueError(f"it returned an array of shape {found.shape}, expected [k, 6]")
+    if not np.isfinite(found).all():
+        raise ValueError("it returned a number that is not finite")
+    classes = found[:, 5]
+    if len(found) and (classes.min() < 0 or classes.max() >= max(1, len(class_names))):
+        raise ValueError(
+            f"it returned class {classes.max():g}; class_names has {len(class_names)} names"
+        )
     return found
 
 
@@ -177,7 +189,11 @@ def _frame_error(failure: ItemFailure, index: int, *, given: int) -> CarpoolErro
 
 
 def _commit(
-    folder: OutputFolder, unit: WorkUnit, handler: Handler, found: _Rows, facts: UnitFacts
+    folder: OutputFolder,
+    unit: WorkUnit,
+    handler: Handler,
+    found: _Rows,
+    facts: UnitFacts,
 ) -> None:
     counts = [len(rows) for rows in found.rows]
     table = detections_table(

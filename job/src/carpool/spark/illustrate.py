@@ -1,6 +1,7 @@
 """The contact sheet of a job: a few frames, decoded again, with what was found in them.
 
-It is an illustration, so it never fails a job: a frame that cannot be had is left out.
+It is an illustration: a frame that cannot be had is left out, and whoever calls this goes on
+without a sheet if it fails.
 """
 
 from __future__ import annotations

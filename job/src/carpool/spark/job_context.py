@@ -28,25 +28,27 @@ class JobContext:
     """The facts of a job that its tasks need.
 
     Attributes:
+        job_uid: owner of the output folder; tasks of another job must not write there.
         output_uri: folder of the job's tables.
         storage: how to reach storage that is not local.
         scratch: folder on the task's machine for copies of remote or doubtful input.
         host_directory: folder in which the tasks of one machine find, or start, their model host.
         handler: `module:Class`.
         parameters: of the handler, complete: nothing is left to be read from a file.
-        model_key: identifies model and parameters; the host refuses a client with another.
         host_timeout: seconds a task waits for a host that shows no life.
         quarantine: whether bad input is set aside (else it fails the job).
         tracking: how to track; None for detection only.
+        model_key: identifies model and parameters; the host refuses a client with another.
     """
 
+    job_uid: str
     output_uri: str
     storage: StorageOptions
     scratch: Path
     host_directory: Path
     handler: str
     parameters: Mapping[str, Any]
-    model_key: str
     host_timeout: float
     quarantine: bool
     tracking: Tracking | None
+    model_key: str = ""

@@ -10,7 +10,9 @@ any kill does exactly what is missing.
 from __future__ import annotations
 
 import re
-from concurrent.futures import Future, ThreadPoolExecutor
+import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -18,9 +20,19 @@ from py4j.protocol import Py4JError
 from pyspark import SparkContext
 from pyspark.errors import PySparkException
 
-from carpool.errors import CarpoolError, JobFailed, TooManyBadInputs, error_of_reason
+from carpool.errors import (
+    CarpoolError,
+    HandlerError,
+    InferenceFailed,
+    JobFailed,
+    error_of_reason,
+)
+from carpool.outputs.folder import OutputFolder
+from carpool.outputs.ownership import assert_owner
+from carpool.outputs.units import forget_quarantined
 from carpool.plan.units import Plan, VideoPlan
 from carpool.spark.detect import run_detect
+from carpool.spark.failure_policy import BadInputPolicy
 from carpool.spark.job_context import JobContext
 from carpool.spark.progress import Progress
 from carpool.spark.reporter import Reporter
@@ -30,6 +42,7 @@ from carpool.spark.track import TrackWork, track_task
 AnyReport = TypeVar("AnyReport", UnitReport, TrackReport)
 
 POLL_SECONDS = 0.2
+OWNER_CHECK_SECONDS = 10.0
 TRACK_JOBS = 8
 """Track jobs submitted to Spark at once; how many run is up to Spark's free cores."""
 
@@ -45,23 +58,24 @@ class Pipeline:
         progress: Progress,
         reporter: Reporter,
         *,
-        max_bad_percent: int,
+        policy: BadInputPolicy,
     ) -> None:
         self._spark = spark
         self._context = context
         self._plan = plan
         self._progress = progress
         self._reporter = reporter
-        self._max_bad_percent = max_bad_percent
+        self._policy = policy
         self._inbox = Inbox(spark)
-        # A file without an index counts as one frame.
-        self._frames = dict.fromkeys((each.unit_id for each in plan.unreadable), 1)
-        self._frames |= {unit.unit_id: unit.expected for unit in plan.units}
+        self._folder = OutputFolder(context.output_uri, context.storage)
+        self._next_owner_check = 0.0
+        self._stopping = False
         self._waiting = {
             video.video_id: {u.unit_id for u in video.units if not progress.ended(u.unit_id)}
             for video in plan.videos
         }
         self._videos = {video.video_id: video for video in plan.videos}
+        self._detection: list[Future[None]] = []
         self._tracking: list[Future[TrackReport]] = []
 
     def run(self) -> None:
@@ -70,34 +84,48 @@ class Pipeline:
         Raises:
             CarpoolError: the job has failed; nothing of it runs any more.
         """
-        self._refuse_too_many_bad()
         with ThreadPoolExecutor(TRACK_JOBS + 1, thread_name_prefix="spark-job") as pool:
             try:
                 self._run(pool)
             except BaseException:
-                for future in self._tracking:
-                    future.cancel()
-                self._spark.cancelAllJobs()
+                self._stop()
                 raise
+
+    def _stop(self) -> None:
+        """Have no job run any more; one on its way to Spark is cancelled when it is there."""
+        self._stopping = True
+        jobs: list[Future[Any]] = [*self._tracking, *self._detection]
+        for future in jobs:
+            future.cancel()
+        while wait(jobs, timeout=POLL_SECONDS).not_done:
+            # Spark may have gone, which is then why we stop.
+            with suppress(Py4JError, OSError):
+                self._spark.cancelAllJobs()
 
     def _run(self, pool: ThreadPoolExecutor) -> None:
         missing = [u for u in self._plan.units if not self._progress.ended(u.unit_id)]
         self._reporter.phase("Detecting" if missing else "Tracking")
         detection = pool.submit(self._detect, missing)
+        self._detection.append(detection)
         for video in self._plan.videos:
             self._track_if_whole(video, pool)
         while not detection.done():
             self._take_reports(pool)
+            self._check_owner()
+            for future in self._tracking:
+                if future.done():
+                    _accepted(_result(future))
         _result(detection)
         # Spark delivers every update of a job before it reports the job as ended.
         self._take_reports(pool, timeout=0.0)
+        self._refuse_a_model_that_never_worked()
         if missing and self._tracking:
             self._reporter.phase("Tracking")
         for future in self._tracking:
             self._progress.tracked.add(_accepted(_result(future)).track_id)
 
     def _detect(self, units: list[Any]) -> None:
-        if units:
+        if units and not self._stopping:
             self._spark.setLocalProperty("spark.scheduler.pool", "detect")
             self._spark.setJobDescription("detect")
             self._spark.parallelize(units, len(units)).foreachPartition(
@@ -115,10 +143,31 @@ class Pipeline:
             else:
                 self._progress.quarantined.add(report.unit_id)
                 self._reporter.note(f"Quarantined: {report.message}")
-                self._refuse_too_many_bad()
+                self._policy.check(self._plan, self._progress)
             self._reporter.advanced(report.frames)
             self._waiting[report.video_id].discard(report.unit_id)
             self._track_if_whole(self._videos[report.video_id], pool)
+
+    def _refuse_a_model_that_never_worked(self) -> None:
+        """Where the model failed on every unit, it is the model that is bad, not the input.
+
+        Raises:
+            HandlerError: with what the model said last.
+        """
+        reports = self._progress.reports.values()
+        if not reports or any(report.reason != InferenceFailed.__name__ for report in reports):
+            return
+        failed = {report.unit_id for report in reports}
+        forget_quarantined(self._folder, failed, ())
+        self._progress.quarantined -= failed
+        message = next(iter(reports)).message
+        raise HandlerError(f"the model failed on every one of {len(failed)} work units: {message}")
+
+    def _check_owner(self) -> None:
+        """See now and then whether the folder is still ours; tasks check before they write."""
+        if time.monotonic() >= self._next_owner_check:
+            self._next_owner_check = time.monotonic() + OWNER_CHECK_SECONDS
+            assert_owner(self._folder, self._context.job_uid)
 
     def _track_if_whole(self, video: VideoPlan, pool: ThreadPoolExecutor) -> None:
         if self._context.tracking is None or self._waiting[video.video_id]:
@@ -134,16 +183,6 @@ class Pipeline:
         report: TrackReport
         [report] = self._spark.parallelize([work], 1).mapPartitions(task).collect()
         return report
-
-    def _refuse_too_many_bad(self) -> None:
-        """End the job once more of its frames are bad than it accepts, however the rest goes."""
-        bad = sum(self._frames[unit_id] for unit_id in self._progress.quarantined)
-        total = sum(self._frames.values())
-        if bad * 100 > total * self._max_bad_percent:
-            raise TooManyBadInputs(
-                f"{bad:,} of {total:,} frames are bad ({100 * bad / total:.1f} %), "
-                f"spec.failurePolicy.maxBadPercent allows {self._max_bad_percent} %"
-            )
 
 
 def _accepted(report: AnyReport) -> AnyReport:
@@ -163,6 +202,8 @@ def _result(future: Future[Any]) -> Any:
         return future.result()
     except (Py4JError, PySparkException) as error:
         raise _task_error(str(error)) from error
+    except OSError as error:
+        raise JobFailed(f"Spark's JVM has ended: {error}") from error
 
 
 _CARPOOL_ERROR = re.compile(r"^carpool\.errors\.(\w+): (.*)$", re.MULTILINE)

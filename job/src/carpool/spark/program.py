@@ -9,7 +9,8 @@ and nothing but `_SUCCESS` says that the job is done.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+import traceback
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,34 +21,45 @@ from carpool.outputs.completion import is_complete, reopen
 from carpool.outputs.finish import finish
 from carpool.outputs.folder import OutputFolder
 from carpool.outputs.manifest import read_manifest
-from carpool.outputs.ownership import Claimant, claim
+from carpool.outputs.ownership import Claimant, as_next_attempt, claim
 from carpool.plan.identity import fingerprint
 from carpool.plan.planner import plan_videos
 from carpool.plan.units import Plan
 from carpool.spark.conclusion import finished_work, job_result
+from carpool.spark.failure_policy import BadInputPolicy
 from carpool.spark.illustrate import commit_contact_sheet
 from carpool.spark.job_context import JobContext, Tracking
 from carpool.spark.local_host import local_host
 from carpool.spark.pipeline import Pipeline
-from carpool.spark.progress import Progress, progress_so_far
+from carpool.spark.progress import Progress, forget_all_quarantined, progress_so_far
 from carpool.spark.reporter import Reporter
 from carpool.spark.result import JobResult
+from carpool.spark.retrying import retrying
 from carpool.spark.run_directory import RunDirectory, run_directory
 from carpool.spark.session import local_spark
 from carpool.spec import InferenceJob, check_runnable, spark_memory
+from carpool.vision.handler import check_handler
 from carpool.vision.model import ResolvedModel, resolve_model
 from carpool.vision.tracking import ByteTrackParameters
 
 HOST_TIMEOUT_SECONDS = 300.0
 
 
-def run_job(job: InferenceJob, reporter: Reporter, *, job_uid: str | None = None) -> JobResult:
+def run_job(
+    job: InferenceJob,
+    reporter: Reporter,
+    *,
+    job_uid: str | None = None,
+    retry_quarantined: bool = False,
+) -> JobResult:
     """Run a job on this machine to its end.
 
     Args:
         job: a valid job.
         reporter: hears of the progress.
-        job_uid: the same for every attempt of a job; by default this run is a job of its own.
+        job_uid: the same for every attempt of a job; by default this run goes on with the job of
+            the same name and settings that left the folder unfinished, else it is a new one.
+        retry_quarantined: whether what an earlier attempt put into quarantine is tried again.
 
     Returns:
         How it ended; a job that failed is a result too, with its reason.
@@ -58,18 +70,22 @@ def run_job(job: InferenceJob, reporter: Reporter, *, job_uid: str | None = None
     started = time.monotonic()
     with run_directory() as directory:
         try:
-            return _run(job, reporter, job_uid or str(uuid4()), directory, started)
+            return _run(job, reporter, job_uid, directory, started, retry_quarantined)
         except CarpoolError as error:
-            if directory.has_logs():
-                directory.keep = True
-                reporter.note(f"Logs of Spark and the model host: {directory.path}")
-            return JobResult(
-                phase="Failed",
-                seconds=time.monotonic() - started,
-                output=job.spec.output.uri,
-                reason=error.reason,
-                message=str(error),
-            )
+            reason, message = error.reason, str(error)
+        except Exception as error:  # noqa: BLE001 - a bug of ours still ends as a result, with a log
+            (directory.path / "driver.log").write_text(traceback.format_exc())
+            reason, message = "InternalError", f"{type(error).__name__}: {error}"
+        if directory.has_logs():
+            directory.keep = True
+            reporter.note(f"Logs of Spark and the model host: {directory.path}")
+        return JobResult(
+            phase="Failed",
+            seconds=time.monotonic() - started,
+            output=job.spec.output.uri,
+            reason=reason,
+            message=message,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,20 +99,36 @@ class _Prepared:
     plan: Plan
 
 
-def _run(
-    job: InferenceJob, reporter: Reporter, job_uid: str, directory: RunDirectory, started: float
+def _run(  # noqa: PLR0917 - called once
+    job: InferenceJob,
+    reporter: Reporter,
+    job_uid: str | None,
+    directory: RunDirectory,
+    started: float,
+    retry_quarantined: bool,
 ) -> JobResult:
     check_runnable(job)
     reporter.phase("Planning")
+    _note_what_is_ignored(job, reporter)
     storage = StorageOptions(endpoint=job.spec.storage.endpoint, region=job.spec.storage.region)
-    prepared = _prepare(job, storage, directory.path, reporter)
-    if job.spec.failure_policy.bad_inputs == "Fail" and prepared.plan.unreadable:
-        first = prepared.plan.unreadable[0]
-        raise error_of_reason(first.reason, first.message)
-    folder = OutputFolder(job.spec.output.uri, storage)
-    _claim(job, prepared, folder, job_uid)
+    prepared = retrying(lambda: _prepare(job, storage, directory.path, reporter))
     plan, tracking = prepared.plan, prepared.tracking
-    progress = progress_so_far(plan, tracking, folder, job_uid)
+    policy = BadInputPolicy(
+        quarantine=job.spec.failure_policy.bad_inputs == "Quarantine",
+        max_percent=job.spec.failure_policy.max_bad_percent,
+    )
+    if plan.unreadable and not policy.quarantine:
+        first = plan.unreadable[0]
+        raise error_of_reason(
+            first.reason,
+            f"{first.message}; remove it, or set spec.failurePolicy.badInputs to Quarantine",
+        )
+    folder = OutputFolder(job.spec.output.uri, storage)
+    owner = retrying(lambda: _claim(job, prepared, folder, job_uid))
+    if retry_quarantined:
+        retrying(lambda: forget_all_quarantined(folder))
+    progress = retrying(lambda: progress_so_far(plan, tracking, folder, owner))
+    policy.check(plan, progress)
     done = sum(unit.expected for unit in plan.units if progress.ended(unit.unit_id))
     reporter.planned(
         total=plan.total_frames, done=done, videos=len(plan.videos), units=len(plan.units)
@@ -110,12 +142,13 @@ def _run(
     began = time.monotonic()
     if not progress.is_complete(plan, tracking):
         reopen(folder)
-        _run_spark(job, prepared, progress, storage, directory.path, reporter)
+        context = _context(job, prepared, owner, directory.path)
+        _run_spark(job, prepared, progress, context, policy, reporter)
     working = time.monotonic() - began
     reporter.phase("Finishing")
-    commit_contact_sheet(folder, plan, storage, directory.path / "scratch")
+    _illustrate(folder, plan, storage, directory.path / "scratch", reporter)
     work = finished_work(plan, tracking, progress, time.monotonic() - started)
-    manifest = finish(folder, job_uid, work)
+    manifest = retrying(lambda: finish(folder, owner, work))
     seconds = time.monotonic() - started
     return job_result(manifest, plan, progress, output=folder.uri, seconds=seconds, working=working)
 
@@ -126,7 +159,7 @@ def _prepare(
     """Read everything the job depends on; refuse whatever can be refused before Spark starts."""
     video = job.spec.input.video
     model = resolve_model(job.spec.model, storage, directory)
-    model.build_handler()
+    check_handler(model.handler, model.build_handler())
     tracking = None
     if job.spec.tracking is not None:
         ByteTrackParameters.from_mapping(job.spec.tracking.parameters)
@@ -134,7 +167,10 @@ def _prepare(
             parameters=job.spec.tracking.parameters,
             fingerprint=fingerprint(job.spec.tracking.model_dump(mode="json", by_alias=True)),
         )
-    settings = model.facts() | {"input": {"video": {"everyNthFrame": video.every_nth_frame}}}
+    settings = model.facts() | {
+        "input": {"video": {"everyNthFrame": video.every_nth_frame}},
+        "batching": {"deterministic": job.spec.batching.deterministic},
+    }
     identity = fingerprint(settings)
     plan = plan_videos(
         expand(job.spec.input.uris, storage),
@@ -148,29 +184,68 @@ def _prepare(
     return _Prepared(model, tracking, settings, identity, plan)
 
 
-def _claim(job: InferenceJob, prepared: _Prepared, folder: OutputFolder, job_uid: str) -> None:
+def _claim(
+    job: InferenceJob, prepared: _Prepared, folder: OutputFolder, job_uid: str | None
+) -> str:
+    """Claim the folder; the uid it was claimed under."""
     tracking = prepared.tracking
     claimant = Claimant(
-        job_uid=job_uid,
+        job_uid=job_uid or str(uuid4()),
         job_name=job.metadata.name,
         fingerprint=prepared.fingerprint,
         settings=prepared.settings,
         tracking_fingerprint=tracking.fingerprint if tracking else "",
         tracking_settings=dict(tracking.parameters) if tracking else {},
     )
+    if job_uid is None:
+        claimant = as_next_attempt(folder, claimant)
     claim(folder, job.spec.output.mode, claimant)
+    return claimant.job_uid
 
 
-def _run_spark(  # noqa: PLR0917 - the six pieces of a run, each of another type
+def _illustrate(
+    folder: OutputFolder, plan: Plan, storage: StorageOptions, scratch: Path, reporter: Reporter
+) -> None:
+    try:
+        commit_contact_sheet(folder, plan, storage, scratch)
+    except Exception as error:  # noqa: BLE001 - the data is complete; it needs no picture
+        reporter.note(f"No contact sheet: {type(error).__name__}: {error}")
+
+
+def _note_what_is_ignored(job: InferenceJob, reporter: Reporter) -> None:
+    """Say which fields mean nothing on one machine."""
+    if job.spec.device == "GPU":
+        reporter.note("spec.device: GPU: a local run computes on the CPU")
+    if job.spec.executors != 1:
+        reporter.note(f"spec.executors: {job.spec.executors}: a local run has one executor")
+
+
+def _context(job: InferenceJob, prepared: _Prepared, job_uid: str, directory: Path) -> JobContext:
+    spec = job.spec
+    return JobContext(
+        job_uid=job_uid,
+        output_uri=spec.output.uri,
+        storage=StorageOptions(endpoint=spec.storage.endpoint, region=spec.storage.region),
+        scratch=directory / "scratch",
+        host_directory=directory,
+        handler=prepared.model.handler,
+        parameters=prepared.model.parameters,
+        host_timeout=HOST_TIMEOUT_SECONDS,
+        quarantine=spec.failure_policy.bad_inputs == "Quarantine",
+        tracking=prepared.tracking,
+    )
+
+
+def _run_spark(  # noqa: PLR0917 - the pieces of a run, each of another type
     job: InferenceJob,
     prepared: _Prepared,
     progress: Progress,
-    storage: StorageOptions,
-    directory: Path,
+    context: JobContext,
+    policy: BadInputPolicy,
     reporter: Reporter,
 ) -> None:
     spec = job.spec
-    cores = spec.spark.executor.cores
+    directory, cores = context.host_directory, spec.spark.executor.cores
     reporter.phase("Starting")
     with (
         local_host(spec, prepared.model, directory, clients=cores) as model_key,
@@ -182,23 +257,5 @@ def _run_spark(  # noqa: PLR0917 - the six pieces of a run, each of another type
             conf=spec.spark.conf,
         ) as spark,
     ):
-        context = JobContext(
-            output_uri=spec.output.uri,
-            storage=storage,
-            scratch=directory / "scratch",
-            host_directory=directory,
-            handler=prepared.model.handler,
-            parameters=prepared.model.parameters,
-            model_key=model_key,
-            host_timeout=HOST_TIMEOUT_SECONDS,
-            quarantine=spec.failure_policy.bad_inputs == "Quarantine",
-            tracking=prepared.tracking,
-        )
-        Pipeline(
-            spark,
-            context,
-            prepared.plan,
-            progress,
-            reporter,
-            max_bad_percent=spec.failure_policy.max_bad_percent,
-        ).run()
+        context = replace(context, model_key=model_key)
+        Pipeline(spark, context, prepared.plan, progress, reporter, policy=policy).run()

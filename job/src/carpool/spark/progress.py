@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from carpool.outputs.completion import reopen
 from carpool.outputs.folder import OutputFolder
 from carpool.outputs.pruning import prune
 from carpool.outputs.units import (
@@ -16,6 +17,7 @@ from carpool.outputs.units import (
     commit_quarantine,
     committed_tracks,
     committed_units,
+    forget_quarantined,
 )
 from carpool.plan.units import Plan, UnreadableInput
 from carpool.spark.job_context import Tracking
@@ -95,9 +97,25 @@ def progress_so_far(
         progress.tracked |= track_ids & committed_tracks(folder, tracking.fingerprint).keys()
     for unreadable in plan.unreadable:
         if not progress.ended(unreadable.unit_id):
+            reopen(folder)
             _quarantine(folder, unreadable)
             progress.quarantined.add(unreadable.unit_id)
     return progress
+
+
+def forget_all_quarantined(folder: OutputFolder) -> None:
+    """Make every quarantined unit of a claimed folder undone, to try it again.
+
+    Tracks of their videos go with the next look at the plan: they are named by committed units.
+
+    Raises:
+        OutputUnavailable: part of it may be done; calling again is safe.
+    """
+    units = committed_units(folder)
+    quarantined = [unit_id for unit_id, facts in units.items() if facts.quarantined]
+    if quarantined:
+        reopen(folder)
+        forget_quarantined(folder, quarantined, ())
 
 
 def _quarantine(folder: OutputFolder, unreadable: UnreadableInput) -> None:

@@ -8,15 +8,19 @@ must leave no process, also when a task is in the middle of a frame.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from py4j.java_gateway import JavaGateway
 from py4j.protocol import Py4JError
 from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkException
+from pyspark.java_gateway import launch_gateway
 
 from carpool.errors import JobFailed
 
@@ -77,46 +81,96 @@ def local_spark(
     # standard error before log4j is up.
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ.setdefault("SPARK_LAUNCHER_OPTS", _JVM_OPTIONS)
-    log = run_directory / "launch.log"
-    try:
-        with _quiet_stderr(log):
-            conf_of_job = SparkConf(loadDefaults=False).setAll(list(settings.items()))
-            context = SparkContext(conf=conf_of_job)
-    except (Py4JError, PySparkException) as error:
-        raise JobFailed(f"Spark did not start: {_why(error, log)}") from error
+    context = _start(settings, run_directory / "launch.log")
+    gateway = SparkContext._gateway  # noqa: SLF001 - PySpark offers no other way to the JVM's process
     try:
         yield context
     finally:
-        _stop(context)
+        try:
+            # Where the JVM has ended there is nothing to stop but what is left of it here.
+            with suppress(Py4JError, OSError):
+                context.stop()
+        finally:
+            _end_jvm(gateway)
+
+
+def _start(settings: Mapping[str, str], log: Path) -> SparkContext:
+    conf = SparkConf(loadDefaults=False).setAll(list(settings.items()))
+    gateway = None
+    try:
+        # A signal in the middle of PySpark's own start would leave a JVM that nobody holds.
+        with _quiet_stderr(log), signals_deferred():
+            gateway = launch_gateway(conf)  # type: ignore[no-untyped-call]  # as published
+        with _quiet_stderr(log), _own_signals():
+            return SparkContext(conf=conf, gateway=gateway)
+    except (Py4JError, PySparkException) as error:
+        _end_jvm(gateway)
+        raise JobFailed(f"Spark did not start: {_why(error, log)}") from error
+    except BaseException:
+        _end_jvm(gateway)
+        raise
 
 
 def _why(error: Exception, log: Path) -> str:
     """What kept Spark from starting: where there is no JVM, its launcher's last word."""
     if isinstance(error, PySparkException):
         said = log.read_text(errors="replace").strip().splitlines()
-        return f"{said[0] if said else error}; it needs Java 17 or 21 (JAVA_HOME, or java on PATH)"
+        reason = " / ".join(said[:2]) if said else str(error)
+        return f"{reason}; it needs Java 17 or 21 (JAVA_HOME, or java on PATH)"
     return str(error).partition("\n\tat ")[0].replace("\n", " ")
 
 
-def _stop(context: SparkContext) -> None:
+def _end_jvm(gateway: JavaGateway | None) -> None:
     """End the JVM and with it every Python worker, and wait until it is gone."""
-    gateway = SparkContext._gateway  # noqa: SLF001 - PySpark offers no public way to the JVM's process
     process: subprocess.Popen[bytes] | None = getattr(gateway, "proc", None)
-    try:
-        context.stop()
-    finally:
-        if gateway is not None:
+    SparkContext._gateway = None  # noqa: SLF001 - so that a later run in this process starts anew
+    SparkContext._jvm = None  # noqa: SLF001 - as above
+    if gateway is not None:
+        with suppress(Py4JError, OSError):
             gateway.shutdown()
-        SparkContext._gateway = None  # noqa: SLF001 - so that a later run in this process starts anew
-        SparkContext._jvm = None  # noqa: SLF001 - as above
-        if process is not None:
-            if process.stdin is not None:
-                process.stdin.close()  # PySpark's gateway server ends at end-of-file
-            try:
-                process.wait(timeout=STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    if process is None:
+        return
+    if process.stdin is not None:
+        process.stdin.close()  # PySpark's gateway server ends at end-of-file
+    try:
+        process.wait(timeout=STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def signals_deferred() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back; the first that came is delivered at the end of the block.
+
+    Not by a signal mask, which the processes started in the block would inherit.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python delivers signals to the main thread alone
+        return
+    came: list[int] = []
+    previous = {
+        number: signal.signal(number, lambda number, _frame: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Undo that PySpark's context takes SIGINT over: the program decides what Ctrl-C means."""
+    previous = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, previous)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from carpool.errors import CarpoolError
 from carpool.outputs.folder import OutputFolder
 from carpool.outputs.layout import table_file
+from carpool.outputs.ownership import assert_owner
 from carpool.outputs.parquet import TableBuffer
 from carpool.outputs.tables import TRACKS, rows_of, tracks_table
 from carpool.outputs.track_summary import SummaryBuilder
@@ -28,6 +29,7 @@ from carpool.plan.identity import fingerprint
 from carpool.plan.units import VideoPlan, WorkUnit
 from carpool.spark.job_context import JobContext
 from carpool.spark.reports import TrackReport
+from carpool.spark.retrying import pause_before_retry
 from carpool.vision.tracking import ByteTrack, ByteTrackParameters
 
 
@@ -69,6 +71,7 @@ def track_task(works: Iterator[TrackWork], context: JobContext) -> Iterator[Trac
             facts = track_video(work, context)
         except CarpoolError as error:
             if error.retryable:
+                pause_before_retry()
                 raise
             yield TrackReport(work.track_id, "Failed", reason=error.reason, message=str(error))
         else:
@@ -106,6 +109,7 @@ def track_video(work: TrackWork, context: JobContext) -> TrackFacts:
         frames=frames,
         seconds=round(time.monotonic() - started, 3),
     )
+    assert_owner(folder, context.job_uid)
     return commit_tracks(folder, facts, tracks, summary.finish())
 
 

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from carpool.errors import HandlerError
+from carpool.errors import CarpoolError, HandlerError
 
 Image = NDArray[np.uint8]
 Rows = NDArray[np.float32]
@@ -124,13 +124,56 @@ def handler_class(reference: str) -> type[Handler]:
     if not module_name or not class_name:
         raise HandlerError(f"handler {reference!r} is not of the form module:Class")
     try:
-        found = getattr(import_module(module_name), class_name)
+        found = getattr(import_module(module_name), class_name, None)
     except ImportError as error:
-        raise HandlerError(f"handler {reference!r}: {error}") from error
-    except AttributeError as error:
         raise HandlerError(
-            f"handler {reference!r}: module {module_name} has no class {class_name}"
+            f"handler {reference!r}: {error}; is the folder of {module_name}.py on PYTHONPATH?"
         ) from error
+    except Exception as error:
+        raise HandlerError(
+            f"handler {reference!r}: {module_name} cannot be imported: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if found is None:
+        raise HandlerError(f"handler {reference!r}: module {module_name} has no class {class_name}")
     if not (isinstance(found, type) and issubclass(found, Handler)):
-        raise HandlerError(f"handler {reference!r} is not a subclass of carpool.vision.Handler")
+        raise HandlerError(
+            f"handler {reference!r} is not a subclass of carpool.vision.handler.Handler"
+        )
     return found
+
+
+def check_handler(reference: str, handler: Handler) -> None:
+    """Refuse a handler that does not say what a slot must hold.
+
+    Raises:
+        HandlerError: names the attribute, what was found, what is expected.
+    """
+    shape = getattr(handler, "input_shape", None)
+    whole = isinstance(shape, tuple) and all(isinstance(n, int) and n > 0 for n in shape)
+    if not (whole and isinstance(shape, tuple) and len(shape) == 3):
+        raise HandlerError(
+            f"{reference}: input_shape is {shape!r}, expected (height, width, channels)"
+        )
+    if handler.framework not in ("torch", "numpy"):
+        raise HandlerError(
+            f'{reference}: framework is {handler.framework!r}, expected "torch" or "numpy"'
+        )
+
+
+def build_handler(reference: str, parameters: Mapping[str, Any]) -> Handler:
+    """Import the class that `module:Class` names and make one.
+
+    Raises:
+        HandlerError: as `handler_class`, or the constructor raised something of its own.
+        SpecError: a parameter is unknown or wrong.
+    """
+    kind = handler_class(reference)
+    try:
+        return kind(parameters)
+    except CarpoolError:
+        raise
+    except Exception as error:
+        raise HandlerError(
+            f"handler {reference!r} refuses spec.model.parameters: {type(error).__name__}: {error}"
+        ) from error

@@ -8,19 +8,26 @@ of all files go into the job's fingerprint, so that a changed file is another mo
 from __future__ import annotations
 
 import hashlib
+import inspect
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from carpool.errors import InputUnavailable, ModelChecksumMismatch, ModelNotFound, NoInput
+from carpool.errors import (
+    HandlerError,
+    InputUnavailable,
+    ModelChecksumMismatch,
+    ModelNotFound,
+    NoInput,
+)
 from carpool.inputs.filesystem import StorageOptions, expand, is_local, local_path
 from carpool.inputs.staging import private_copy
 from carpool.spec import ModelSpec
 from carpool.spec.model import Precision
 from carpool.vision.darknet.resolve import ROLES, complete_parameters, darknet_files
-from carpool.vision.handler import Handler, handler_class
+from carpool.vision.handler import Handler, build_handler, handler_class
 
 DARKNET_HANDLER = "carpool.vision.darknet.handler:DarknetDetector"
 
@@ -67,7 +74,7 @@ class ResolvedModel:
             HandlerError: the class cannot be imported or is no handler.
             SpecError: a parameter is unknown or wrong.
         """
-        return handler_class(self.handler)(self.parameters)
+        return build_handler(self.handler, self.parameters)
 
 
 def resolve_model(spec: ModelSpec, storage: StorageOptions, directory: Path) -> ResolvedModel:
@@ -92,6 +99,9 @@ def resolve_model(spec: ModelSpec, storage: StorageOptions, directory: Path) -> 
             files[role] = _local_file(uri, field, storage, directory)
         parameters = complete_parameters(path, files.get("names"), spec.parameters)
     digests = {role: _sha256(file) for role, file in files.items()}
+    if spec.format == "Python":
+        # A handler is code that its user changes between two runs; other code is another model.
+        digests["handler"] = _sha256(_source_file(handler))
     if path is not None:
         digests["model"] = _sha256(path)
         _check_digest(spec, digests["model"])
@@ -118,6 +128,16 @@ def _local_file(uri: str, field: str, storage: StorageOptions, directory: Path) 
     except OSError as error:
         raise InputUnavailable(f"{uri}: cannot be copied to {target}: {error}") from error
     return target
+
+
+def _source_file(handler: str) -> Path:
+    kind = handler_class(handler)
+    try:
+        return Path(inspect.getfile(kind))
+    except (OSError, TypeError) as error:
+        raise HandlerError(
+            f"handler {handler!r} has no file that could be read: {error}"
+        ) from error
 
 
 def _sha256(path: Path) -> str:
