@@ -72,6 +72,7 @@ def _document(folder: OutputFolder, manifest: Manifest) -> dict[str, Any]:
         "phase": manifest.phase,
         "finished": manifest.finished.isoformat(timespec="seconds"),
         **manifest.totals.as_json(),
+        "counted": "tracks" if manifest.tracking_fingerprint else "detections",
         "classes": _classes(folder, manifest),
         "quarantine": _quarantine(folder, manifest),
         "output": folder.uri,
@@ -102,16 +103,19 @@ def _show(document: dict[str, Any]) -> None:
     table.add_column()
     table.add_column(overflow="fold")
     for name, value in document.items():
-        if name not in ("classes", "quarantine"):
+        if name not in ("classes", "counted", "quarantine", "hash"):
             table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
+    table.add_row(f"{document['counted']} by class", "")
     for name, count in document["classes"].items():
         table.add_row(f"  {name}", f"{count:,}")
     console.print(table)
+    if "hash" in document:
+        print(f" hash  {document['hash']}")
     if document["quarantine"]:
         quarantined = Table("video", "reason", "given", "expected", "message", title="Quarantine")
         for row in document["quarantine"]:
             quarantined.add_row(
-                row["video_uri"],
+                row["video_uri"].rpartition("/")[2],
                 row["reason"],
                 str(row["frames_given"]),
                 "?" if row["frames_expected"] is None else str(row["frames_expected"]),
