@@ -43,8 +43,8 @@ hooks: setup ## Install the pre-commit hooks (local: they run the tools of .venv
 	@$(BIN)/pre-commit install
 
 .PHONY: lock
-lock: ## Resolve requirements.lock anew from the two pyproject.toml
-	@$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --upgrade \
+lock: ## Bring requirements.lock up to the pyproject.toml (LOCK_OPTIONS=--upgrade: newest versions)
+	@$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url $(LOCK_OPTIONS) \
 		--python-version 3.11 job/pyproject.toml --all-extras --group pyproject.toml:dev \
 		--no-emit-package carpool --custom-compile-command "make lock" -o requirements.lock
 

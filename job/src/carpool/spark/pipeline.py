@@ -25,6 +25,7 @@ from carpool.errors import (
     HandlerError,
     InferenceFailed,
     JobFailed,
+    OutputUnavailable,
     error_of_reason,
 )
 from carpool.outputs.folder import OutputFolder
@@ -167,7 +168,8 @@ class Pipeline:
         """See now and then whether the folder is still ours; tasks check before they write."""
         if time.monotonic() >= self._next_owner_check:
             self._next_owner_check = time.monotonic() + OWNER_CHECK_SECONDS
-            assert_owner(self._folder, self._context.job_uid)
+            with suppress(OutputUnavailable):  # the next look will tell
+                assert_owner(self._folder, self._context.job_uid)
 
     def _track_if_whole(self, video: VideoPlan, pool: ThreadPoolExecutor) -> None:
         if self._context.tracking is None or self._waiting[video.video_id]:

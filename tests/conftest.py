@@ -1,0 +1,9 @@
+"""What holds for all tests."""
+
+from __future__ import annotations
+
+import os
+
+# Two processes test at once, some with torch: threads of libgomp must not spin for each other.
+# It is read when torch is loaded, hence here and not in a fixture.
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")
