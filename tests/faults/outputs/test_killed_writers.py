@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-import support
 from carpool.outputs.commit import is_temporary
 from carpool.outputs.completion import is_complete
 from carpool.outputs.folder import OutputFolder
@@ -20,6 +19,8 @@ from carpool.outputs.layout import TABLES
 from carpool.outputs.manifest import read_manifest
 from carpool.outputs.result_hash import result_hash
 from support.output_runs import LOCAL, Job, Video, all_rows, repeated_rows, rows_seen, run
+
+TESTS = Path(__file__).resolve().parents[2]
 
 BEFORE = (Video("a.mp4", frames=8, cuts=(4,)), Video("b.mp4", frames=8, cuts=(4,)))
 AFTER = (BEFORE[0], Video("b.mp4", frames=8, cuts=(4,), revision=1))
@@ -55,10 +56,9 @@ def killed_at_each_step(tmp_path: Path, start: Path, job: Job) -> list[dict[str,
     place = tmp_path / "killed"
     place.mkdir()
     (tmp_path / "job").write_bytes(pickle.dumps(job))
-    (support_folder,) = support.__path__
     done = subprocess.run(
         [sys.executable, "-m", "support.output_kills", start, place, tmp_path / "job"],
-        env={**os.environ, "PYTHONPATH": str(Path(support_folder).parent)},
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
         capture_output=True,
         text=True,
         check=False,
