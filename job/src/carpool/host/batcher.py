@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 
-from carpool.host.fairness import RequestQueue, RoundRobin
+from carpool.host.fairness import DeficitRoundRobin, RequestQueue
 from carpool.host.pacing import Pacer
 from carpool.host.work import Batch, Part, Request
 
@@ -30,7 +30,7 @@ class Batcher:
         *,
         depth: int = 1,
         pacer: Pacer | None = None,
-        queue: Callable[[], RequestQueue] = RoundRobin,
+        queue: Callable[[], RequestQueue] = DeficitRoundRobin,
     ) -> None:
         """Start empty.
 

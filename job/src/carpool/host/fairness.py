@@ -7,6 +7,7 @@ stay true for all of them: requests of one client keep their order, and no clien
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from carpool.host.work import Part
@@ -31,42 +32,71 @@ class RequestQueue(Protocol):
         """When the first of the waiting parts arrived; infinity where none waits."""
 
 
-class RoundRobin:
-    """One request a client and turn. A request cut by the end of a batch goes first in the next."""
+@dataclass(slots=True)
+class _Waiting:
+    """What one client has queued.
+
+    Attributes:
+        parts: in the client's order.
+        deficit: items the client may still send in this visit, what it saved up included.
+        visited: whether it is this client's turn, so that its quantum is in the deficit already.
+    """
+
+    parts: deque[Part] = field(default_factory=deque)
+    deficit: int = 0
+    visited: bool = False
+
+
+class DeficitRoundRobin:
+    """Equal items for all clients that wait, however large their requests are.
+
+    Each visit lets a client send a quantum of items, and what it cannot use because its next
+    request is larger it saves for the next visit: Shreedhar and Varghese, "Efficient fair queueing
+    using deficit round-robin", SIGCOMM 1995. The quantum is the largest request seen, so that every
+    visit sends at least one. A request cut by the end of a batch goes first in the next.
+    """
 
     def __init__(self) -> None:
         self.items = 0
-        self._clients: OrderedDict[int, deque[Part]] = OrderedDict()
+        self._quantum = 1
+        self._clients: OrderedDict[int, _Waiting] = OrderedDict()
 
     def push(self, part: Part) -> None:
         """Queue a part behind its client's others; a client that had none joins at the end."""
-        self._clients.setdefault(part.request.client, deque()).append(part)
+        self._clients.setdefault(part.request.client, _Waiting()).parts.append(part)
+        self._quantum = max(self._quantum, part.items)
         self.items += part.items
 
     def take(self, room: int) -> list[Part]:
         """Remove up to `room` items, client after client."""
         taken: list[Part] = []
         while room and self._clients:
-            client, parts = next(iter(self._clients.items()))
-            part = parts.popleft()
+            client, waiting = next(iter(self._clients.items()))
+            if not waiting.visited:
+                waiting.visited = True
+                waiting.deficit += self._quantum
+            if waiting.parts[0].items > waiting.deficit:
+                waiting.visited = False
+                self._clients.move_to_end(client)
+                continue
+            part = waiting.parts.popleft()
             if part.items > room:
                 part, rest = part.split(room)
-                parts.appendleft(rest)
-            elif parts:
-                self._clients.move_to_end(client)
-            else:
-                del self._clients[client]
+                waiting.parts.appendleft(rest)
             taken.append(part)
             room -= part.items
+            waiting.deficit -= part.items
             self.items -= part.items
+            if not waiting.parts:
+                del self._clients[client]
         return taken
 
     def drop(self, client: int) -> None:
         """Forget what a client has queued."""
-        for part in self._clients.pop(client, ()):
-            self.items -= part.items
+        if waiting := self._clients.pop(client, None):
+            self.items -= sum(part.items for part in waiting.parts)
 
     def oldest(self) -> float:
         """When the first of the waiting parts arrived; infinity where none waits."""
-        firsts = (parts[0].request.arrived for parts in self._clients.values())
+        firsts = (waiting.parts[0].request.arrived for waiting in self._clients.values())
         return min(firsts, default=float("inf"))
