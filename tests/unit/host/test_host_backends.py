@@ -137,7 +137,7 @@ def test_the_handler_is_told_what_it_may_need(tmp_path: Path) -> None:
 
 def test_the_load_is_measured() -> None:
     report = choose_backend(Digest({}), config(max_batch=4), 1).load(ModelPaths())
-    assert report.weights_bytes == 4000
+    assert report.memory.weights == 4000
     assert report.max_batch == 4
     assert [items for items, _ in report.timings] == [1, 4]
 

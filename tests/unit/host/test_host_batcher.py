@@ -153,7 +153,7 @@ def test_requests_of_different_keys_share_no_batch() -> None:
 def test_a_lowered_limit_holds_for_the_next_batch() -> None:
     batcher = Batcher(8)
     batcher.add(request(1, 0, 8), 0.0)
-    batcher.max_batch = 3
+    batcher.limit.ran_out(7)
     assert next_batch(batcher).items == 3
 
 

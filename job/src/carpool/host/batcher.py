@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 
+from carpool.host.batch_limit import BatchLimit
 from carpool.host.fairness import DeficitRoundRobin, RequestQueue
 from carpool.host.pacing import Pacer
+from carpool.host.shapes import BatchShapes
 from carpool.host.work import Batch, Part, Request
 
 
@@ -20,7 +22,8 @@ class Batcher:
     """Collects requests, gives batches.
 
     Attributes:
-        max_batch: most items of a batch; may be lowered (out of memory) and raised at any time.
+        limit: how large a batch may be at this time.
+        shapes: the sizes that the device pads batches to.
         pacer: the model of device and arrivals.
     """
 
@@ -40,7 +43,8 @@ class Batcher:
             pacer: the model of device and arrivals.
             queue: makes the queue of a key.
         """
-        self.max_batch = max_batch
+        self.shapes = BatchShapes()
+        self.limit = BatchLimit(max_batch, self.shapes)
         self.pacer = pacer or Pacer()
         self._depth = depth
         self._make_queue = queue
@@ -49,6 +53,11 @@ class Batcher:
         self._retries: deque[Batch] = deque()
         self._running: list[Batch] = []
         self._free_at = 0.0
+
+    @property
+    def max_batch(self) -> int:
+        """Most items of a batch, at this time."""
+        return self.limit.items
 
     @property
     def queued(self) -> int:
@@ -61,6 +70,15 @@ class Batcher:
     def running(self) -> Sequence[Batch]:
         """Batches given out and not finished, oldest first."""
         return self._running
+
+    def learn(self, max_batch: int, shapes: BatchShapes) -> None:
+        """Take what was found when the model was loaded."""
+        self.shapes = shapes
+        self.limit = BatchLimit(max_batch, shapes)
+
+    def predict(self, batch: Batch) -> float:
+        """Seconds that the device will take for a batch, padding included."""
+        return self.pacer.cost.predict(self.shapes.padded(batch.items))
 
     def add(self, request: Request, now: float) -> None:
         """Queue a request."""
@@ -117,10 +135,10 @@ class Batcher:
         """
         self._running.remove(batch)
         if seconds is not None:
-            self.pacer.cost.observe(batch.items, seconds)
+            self.pacer.cost.observe(self.shapes.padded(batch.items), seconds)
         self._free_at = now
         for left in self._running:
-            self._free_at += self.pacer.cost.predict(left.items)
+            self._free_at += self.predict(left)
 
     def _next_shared(self, now: float, credits_given: int) -> Batch | float | None:
         waiting = [key for key, queue in self._queues.items() if queue.items]
@@ -132,7 +150,8 @@ class Batcher:
         wait = self._hold(queue.items, credits_given, now)
         if wait > 0:
             return wait
-        return self._give(Batch(queue.take(self.max_batch)), now)
+        items = self.shapes.fill(min(queue.items, self.max_batch), self.pacer.cost.predict)
+        return self._give(Batch(queue.take(items)), now)
 
     def _hold(self, queued: int, credits_given: int, now: float) -> float:
         on_device = sum(batch.items for batch in self._running)
@@ -150,5 +169,5 @@ class Batcher:
 
     def _give(self, batch: Batch, now: float) -> Batch:
         self._running.append(batch)
-        self._free_at = max(self._free_at, now) + self.pacer.cost.predict(batch.items)
+        self._free_at = max(self._free_at, now) + self.predict(batch)
         return batch

@@ -42,7 +42,7 @@ class Report:
     def ready(self, report: LoadReport) -> None:
         """The model is loaded."""
         _LOG.info("ready: %s", report)
-        self._write({"ready": {"weights_bytes": report.weights_bytes}})
+        self._write({"ready": {"weights_bytes": report.memory.weights}})
 
     def failed(self, error: BaseException) -> None:
         """Why this process ends."""

@@ -46,6 +46,8 @@ class SimulatedDevice:
         base_ms: fixed cost of a batch, milliseconds.
         item_ms: cost of each item, milliseconds.
         memory_items: a batch of more items runs out of device memory; None for no limit.
+        weights_bytes: memory of the model.
+        item_bytes: memory of each item of a batch while it is computed.
         depth: batches the device accepts at once; 2 overlaps as a CUDA device does.
         bad_prefix: such an item makes `predict` raise.
         crash_prefix: such an item kills the process.
@@ -59,6 +61,8 @@ class SimulatedDevice:
     base_ms: float = 0.0
     item_ms: float = 0.0
     memory_items: int | None = None
+    weights_bytes: int = 0
+    item_bytes: int = 0
     depth: int = 1
     bad_prefix: str | None = None
     crash_prefix: str | None = None
@@ -80,6 +84,9 @@ class HostConfig:
         device: a torch device string, "cpu" or "cuda:0".
         precision: "Auto", "Float32", "Float16" or "BFloat16".
         max_batch: most items of a batch; None lets the backend choose.
+        batch_sizes: the sizes that batches are padded to; none lets the backend choose.
+        memory_bytes: the host's share of the device's memory, weights and batches together (on a
+            CPU: of this process, without the arenas); None for no bound.
         deterministic: every batch has one shape and one number of threads, so that an item's
             result does not depend on its companions.
         threads: compute threads on a CPU; 0 for as many as this process may use, or for one where
@@ -102,6 +109,8 @@ class HostConfig:
     device: str = "cpu"
     precision: Literal["Auto", "Float32", "Float16", "BFloat16"] = "Auto"
     max_batch: int | None = None
+    batch_sizes: tuple[int, ...] = ()
+    memory_bytes: int | None = None
     deterministic: bool = False
     threads: int = 0
     expected_clients: int = 1
@@ -176,8 +185,12 @@ class HostConfig:
                 raise SpecError(f"{where}: {name} is {getattr(self, name)}, expected ≥ {floor}")
         if self.simulated.depth < 1:
             raise SpecError(f"{where}: simulated.depth is {self.simulated.depth}, expected ≥ 1")
-        if self.max_batch is not None and self.max_batch < 1:
-            raise SpecError(f"{where}: max_batch is {self.max_batch}, expected ≥ 1 or null")
+        for name in ("max_batch", "memory_bytes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise SpecError(f"{where}: {name} is {value}, expected ≥ 1 or null")
+        if any(size < 1 for size in self.batch_sizes):
+            raise SpecError(f"{where}: batch_sizes has {min(self.batch_sizes)}, expected ≥ 1")
         for name in ("alive_seconds", "watchdog_seconds"):
             if getattr(self, name) <= 0:
                 raise SpecError(f"{where}: {name} is {getattr(self, name)}, expected > 0")

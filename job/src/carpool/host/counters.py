@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import resource
+from dataclasses import fields
 from typing import Any
 
+from carpool.host.launcher import Phases
 from carpool.host.work import Request
+
+PHASES = tuple(entry.name for entry in fields(Phases))
 
 
 class Counters:
@@ -15,11 +19,13 @@ class Counters:
     Attributes:
         clients_served: clients that ever sent HELLO.
         splits: batches that were halved to find a bad item or because memory ran out.
+        out_of_memory: batches that did not fit the device's memory.
     """
 
     def __init__(self) -> None:
         self.clients_served = 0
         self.splits = 0
+        self.out_of_memory = 0
         self._requests = 0
         self._items = 0
         self._failed_items = 0
@@ -27,11 +33,14 @@ class Counters:
         self._batch_sizes: dict[int, int] = {}
         self._queued_seconds = 0.0
         self._busy_seconds = 0.0
+        self._phases = (0.0, 0.0, 0.0)
 
-    def batch(self, items: int, seconds: float) -> None:
+    def batch(self, items: int, seconds: float, phases: Phases) -> None:
         """Count a batch that gave results."""
         self._batches += 1
         self._busy_seconds += seconds
+        stage, launch, collect = self._phases
+        self._phases = (stage + phases.stage, launch + phases.launch, collect + phases.collect)
         # Powers of two keep the histogram small whatever the largest batch is.
         size = 1 << (items - 1).bit_length()
         self._batch_sizes[size] = self._batch_sizes.get(size, 0) + 1
@@ -55,11 +64,20 @@ class Counters:
                 str(size): self._batch_sizes[size] for size in sorted(self._batch_sizes)
             },
             "splits": self.splits,
-            "queued_ms": round(self._queued_seconds * 1e3, 3),
-            "execute_ms": round(self._busy_seconds * 1e3, 3),
+            "out_of_memory": self.out_of_memory,
+            "queued_ms": _milliseconds(self._queued_seconds),
+            "execute_ms": _milliseconds(self._busy_seconds),
+            "phases_ms": {
+                name: _milliseconds(seconds)
+                for name, seconds in zip(PHASES, self._phases, strict=True)
+            },
             "clients_served": self.clients_served,
             **_process_figures(),
         }
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1e3, 3)
 
 
 def _process_figures() -> dict[str, Any]:
@@ -69,5 +87,5 @@ def _process_figures() -> dict[str, Any]:
     return {
         "pid": os.getpid(),
         "memory_bytes": resident,
-        "cpu_ms": round((usage.ru_utime + usage.ru_stime) * 1e3, 3),
+        "cpu_ms": _milliseconds(usage.ru_utime + usage.ru_stime),
     }

@@ -8,6 +8,7 @@ a client that left is kept until the device is done with it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from carpool.errors import HandlerError
@@ -16,6 +17,7 @@ from carpool.host.batcher import Batcher
 from carpool.host.config import HostConfig
 from carpool.host.counters import Counters
 from carpool.host.launcher import Launcher, Outcome
+from carpool.host.memory import MemoryUse
 from carpool.host.messages import FailureCode, Submit
 from carpool.host.session import Session
 from carpool.host.work import Batch, Request
@@ -33,7 +35,6 @@ class Dispatcher:
 
     Attributes:
         credits: items that the connected clients may have outstanding together.
-        max_batch: most items of a batch, at this time.
     """
 
     def __init__(
@@ -60,12 +61,13 @@ class Dispatcher:
         self._sessions = sessions
         self._forget = forget
         self._counters = Counters()
+        self._memory = MemoryUse()
         self._given_at: dict[Batch, float] = {}
 
     @property
     def max_batch(self) -> int:
-        """Most items of a batch, at this time."""
-        return self._batcher.max_batch
+        """Most items of a batch while memory does not run out."""
+        return self._batcher.limit.most
 
     def greeted(self) -> None:
         """Count a client."""
@@ -73,7 +75,8 @@ class Dispatcher:
 
     def learn(self, report: LoadReport) -> None:
         """Take what the warm-up found."""
-        self._batcher.max_batch = report.max_batch
+        self._batcher.learn(report.max_batch, report.shapes)
+        self._memory = report.memory
         for items, seconds in report.timings:
             self._batcher.pacer.cost.anchor(items, seconds)
 
@@ -116,8 +119,10 @@ class Dispatcher:
             raise error
         del self._given_at[batch]
         self._batcher.finished(batch, outcome.seconds if error is None else None, now)
+        self._counters.out_of_memory += isinstance(error, OutOfMemory)
         if error is None:
-            self._counters.batch(batch.items, outcome.seconds)
+            self._batcher.limit.succeeded(batch.items)
+            self._counters.batch(batch.items, outcome.seconds, outcome.phases)
         elif batch.items > 1 and not isinstance(error, HandlerError):
             self._split(batch, error)
             return
@@ -140,7 +145,7 @@ class Dispatcher:
             Hung: one batch takes far longer than predicted.
         """
         for batch, given in self._given_at.items():
-            predicted = self._batcher.pacer.cost.predict(batch.items)
+            predicted = self._batcher.predict(batch)
             limit = max(self._config.watchdog_seconds, _HANG_FACTOR * predicted)
             if now - given > limit:
                 raise Hung(f"a batch of {batch.items} items has run for {now - given:.1f} s")
@@ -150,17 +155,19 @@ class Dispatcher:
         cost = self._batcher.pacer.cost
         return {
             "max_batch": self._batcher.max_batch,
+            "largest_batch": self._batcher.limit.most,
             "queued": self._batcher.queued,
             "running": sum(batch.items for batch in self._batcher.running),
             "batch_base_ms": round(cost.base * 1e3, 3),
             "batch_item_ms": round(cost.per_item * 1e3, 3),
+            "device_memory": asdict(self._memory),
             **self._counters.figures(),
         }
 
     def _split(self, batch: Batch, error: Exception, /) -> None:
         """Run both halves of a batch that failed, without the parts of clients that left."""
         if isinstance(error, OutOfMemory) and not self._config.deterministic:
-            self._batcher.max_batch = min(self._batcher.max_batch, batch.items // 2)
+            self._batcher.limit.ran_out(batch.items)
         self._counters.splits += 1
         sessions = {self._sessions[part.request.client] for part in batch.parts}
         gone = frozenset(session.number for session in sessions if session.closed)

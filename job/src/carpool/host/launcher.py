@@ -8,6 +8,7 @@ loop through its mailbox only.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,10 +16,12 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
-from carpool.host.backends.base import Backend, Items, LoadReport
+from carpool.host.backends.base import Backend, Items, LoadReport, OutOfMemory
 from carpool.host.model_files import ModelPaths
 from carpool.host.work import Batch
 from carpool.vision.handler import Rows
+
+_LOG = logging.getLogger("carpool.host")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,19 @@ class LoadFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Phases:
+    """Seconds of a batch, by what its thread was waiting for.
+
+    On a device that computes by itself, `launch` only begins and `collect` waits for the batch and
+    what runs before it; on a CPU, `launch` computes.
+    """
+
+    stage: float = 0.0
+    launch: float = 0.0
+    collect: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """A batch left the device.
 
@@ -44,12 +60,14 @@ class Outcome:
         rows: one array an item, in the order of the batch; None where it failed.
         error: why it failed.
         seconds: the device's time for it.
+        phases: where the time went.
     """
 
     batch: Batch
     rows: list[Rows] | None
     error: Exception | None
     seconds: float
+    phases: Phases = Phases()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +88,8 @@ class _Running:
     batch: Batch
     handle: Any
     begun: float
+    staged: float
+    launched: float
 
 
 class Launcher:
@@ -123,27 +143,52 @@ class Launcher:
 
     def _launch(self, job: _Job) -> None:
         begun = time.monotonic()
-        try:
-            handle = self._backend.launch(self._backend.stage(job.parts))
-        except Exception as error:  # noqa: BLE001 - a handler may raise anything
-            self._post(Outcome(job.batch, None, error, time.monotonic() - begun))
-            return
-        running = _Running(job.batch, handle, begun)
-        if self._backend.depth > 1:
-            self._running.put(running)
+        found = self._begin(job, begun)
+        if isinstance(found, Exception):
+            if isinstance(found, OutOfMemory):
+                self._backend.free_memory()
+            self._post(Outcome(job.batch, None, found, time.monotonic() - begun))
+        elif self._backend.depth > 1:
+            self._running.put(found)
         else:
-            self._collect(running)
+            self._collect(found)
+
+    def _begin(self, job: _Job, begun: float) -> _Running | Exception:
+        """Stage and launch; what a failed batch held on the device is free when this returns."""
+        try:
+            on_device = self._backend.stage(job.parts)
+            staged = time.monotonic()
+            handle = self._backend.launch(on_device)
+        except Exception as error:  # noqa: BLE001 - a handler may raise anything
+            return _without_frames(error, job.batch)
+        return _Running(job.batch, handle, begun, staged, time.monotonic())
 
     def _collect_all(self) -> None:
         while True:
             self._collect(self._running.get())
 
     def _collect(self, running: _Running) -> None:
+        waiting = time.monotonic()
+        rows: list[Rows] | None
         try:
-            rows, error = self._backend.collect(running.handle), None
-        except Exception as raised:  # noqa: BLE001 - a device reports a batch's error here
-            rows, error = None, raised
+            rows, failure = self._backend.collect(running.handle), None
+        except Exception as error:  # noqa: BLE001 - a device reports a batch's error here
+            rows, failure = None, _without_frames(error, running.batch)
         ended = time.monotonic()
         seconds = ended - max(running.begun, self._device_free_at)
         self._device_free_at = ended
-        self._post(Outcome(running.batch, rows, error, seconds))
+        phases = Phases(
+            running.staged - running.begun, running.launched - running.staged, ended - waiting
+        )
+        self._post(Outcome(running.batch, rows, failure, seconds, phases))
+
+
+def _without_frames(error: Exception, batch: Batch) -> Exception:
+    """The error without its traceback, whose frames keep the failed batch's memory alive."""
+    if batch.items == 1:  # larger ones are split until the culprit is found
+        _LOG.warning("no result for an item", exc_info=error)
+    one: BaseException | None = error
+    while one is not None:
+        one.__traceback__ = None
+        one = one.__cause__ or one.__context__
+    return error

@@ -207,7 +207,7 @@ class Server:
         self._dispatcher.learn(report)
         self._model = {
             "device": report.device,
-            "weights_bytes": report.weights_bytes,
+            "weights_bytes": report.memory.weights,
             "load_seconds": round(report.load_seconds, 3),
             "warm_up_seconds": round(report.warm_up_seconds, 3),
         }
@@ -249,9 +249,15 @@ class Server:
         return {
             "host_id": self._identity.host_id,
             "generation": self._identity.generation,
+            "restarts": self._identity.generation - 1,
+            "loads": int(self._loaded),
             "clients": sum(session.hello is not None for session in self._sessions.values()),
             "credits": self._dispatcher.credits,
-            "loaded": self._loaded,
+            "arena_bytes": sum(
+                session.arena.layout.size
+                for session in self._sessions.values()
+                if session.arena is not None
+            ),
             "model": self._model,
             **self._dispatcher.figures(),
         }

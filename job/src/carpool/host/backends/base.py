@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,13 @@ from numpy.typing import NDArray
 
 from carpool.errors import HandlerError, ModelError
 from carpool.host.config import HostConfig
+from carpool.host.memory import MemoryUse, per_item_bytes
 from carpool.host.model_files import ModelPaths
+from carpool.host.shapes import BatchShapes
 from carpool.vision.handler import Handler, LoadContext, Rows
+
+_GREY = 128
+_PROBE_ITEMS = 4
 
 Items = NDArray[Any]
 """Items of one request's part, [n, *item_shape], in the client's arena."""
@@ -43,19 +48,21 @@ class LoadReport:
 
     Attributes:
         device: the device's own name for itself.
-        weights_bytes: memory of the model's weights.
         load_seconds: reading and building the model.
         warm_up_seconds: first batches and self-test.
         max_batch: largest batch that was proven to run.
+        shapes: the sizes that batches are padded to.
         timings: (items, seconds) of warm batches, for the model of the device's time.
+        memory: what model and batches take of the device.
     """
 
     device: str
-    weights_bytes: int
     load_seconds: float
     warm_up_seconds: float
     max_batch: int
+    shapes: BatchShapes
     timings: tuple[tuple[int, float], ...]
+    memory: MemoryUse
 
 
 class Backend(ABC):
@@ -66,6 +73,7 @@ class Backend(ABC):
         depth: batches that may be launched and not collected.
         handler: the user's model code.
         max_batch: most items that `stage` accepts.
+        shapes: the sizes that `stage` pads batches to.
     """
 
     default_max_batch = 16
@@ -83,6 +91,7 @@ class Backend(ABC):
         self.generation = generation
         self.depth = 1
         self.max_batch = config.max_batch or self.default_max_batch
+        self.shapes = self._choose_shapes()
 
     def load(self, model: ModelPaths) -> LoadReport:
         """Load the model, run first batches, prove what the host promises.
@@ -100,14 +109,15 @@ class Backend(ABC):
         )
         self.load_model(context)
         loaded = time.monotonic()
-        timings = self._warm_up()
+        timings, memory = self._warm_up()
         return LoadReport(
             device=self.device_name(),
-            weights_bytes=self.weights_bytes(),
             load_seconds=loaded - begun,
             warm_up_seconds=time.monotonic() - loaded,
             max_batch=self.max_batch,
+            shapes=self.shapes,
             timings=timings,
+            memory=memory,
         )
 
     @abstractmethod
@@ -121,6 +131,21 @@ class Backend(ABC):
     @abstractmethod
     def weights_bytes(self) -> int:
         """Memory of the loaded weights."""
+
+    @abstractmethod
+    def begin_peak(self) -> None:
+        """Count the peak of the device's memory from here (launcher thread)."""
+
+    @abstractmethod
+    def peak_bytes(self) -> int:
+        """Most memory that was in use on the device since `begin_peak`, model included."""
+
+    def default_shapes(self) -> BatchShapes:
+        """The sizes that batches are padded to where nothing else asks for any."""
+        return BatchShapes()
+
+    def free_memory(self) -> None:  # noqa: B027 - for devices that need it
+        """Give back what the allocator keeps unused; called after running out (launcher thread)."""
 
     @abstractmethod
     def stage(self, parts: Sequence[Items]) -> Any:
@@ -165,19 +190,21 @@ class Backend(ABC):
         """One batch from items to rows."""
         return self.collect(self.launch(self.stage(parts)))
 
-    def _warm_up(self) -> tuple[tuple[int, float], ...]:
-        """First batches, small and large, with the results checked.
+    def _choose_shapes(self) -> BatchShapes:
+        if self.config.deterministic:
+            return BatchShapes([self.max_batch])
+        if self.config.batch_sizes:
+            return BatchShapes(self.config.batch_sizes).within(self.max_batch)
+        return self.default_shapes().within(self.max_batch)
+
+    def _warm_up(self) -> tuple[tuple[tuple[int, float], ...], MemoryUse]:
+        """First batches of every shape, measured, with the results checked.
 
         Raises:
             ModelError: not even one item fits the device's memory, or the handler raises.
         """
-        one = np.full((1, *self.handler.input_shape), 128, np.uint8)
         try:
-            self.run([one])
-            small = self._timed([one])
-            large = self._largest_batch(one)
-            if self.config.deterministic:
-                self._prove_independence(one)
+            return self._first_batches()
         except OutOfMemory as error:
             raise ModelError(f"one item does not fit the device's memory: {error}") from error
         except (DeviceLost, ModelError):
@@ -187,26 +214,88 @@ class Backend(ABC):
                 f"handler {self.config.handler} fails on a plain grey image: "
                 f"{type(error).__name__}: {error}"
             ) from error
-        return ((1, small), (self.max_batch, large)) if self.max_batch > 1 else ((1, small),)
 
-    def _timed(self, parts: Sequence[Items]) -> float:
+    def _first_batches(self) -> tuple[tuple[tuple[int, float], ...], MemoryUse]:
+        self.begin_peak()
+        idle = self.peak_bytes()
+        self._timed(1)
+        first = self.shapes.padded(1)
+        small, one = self._timed(1)
+        use = MemoryUse(
+            weights=self.weights_bytes(), idle=idle, one=one, budget=self.config.memory_bytes
+        )
+        self._bound(use)
+        if self.max_batch > first:
+            # A few items tell what each adds, before a batch is tried that may be far too large.
+            probe = self.shapes.padded(min(self.max_batch, _PROBE_ITEMS))
+            _, many = self._timed(probe)
+            use = replace(use, per_item=per_item_bytes(one, many, probe - first))
+            self._bound(use)
+        timings = {first: small}
+        if self.max_batch > first:
+            timings[self.max_batch], many = self._largest_batch()
+            if self.max_batch > first:
+                use = replace(use, per_item=per_item_bytes(one, many, self.max_batch - first))
+                self._bound(use)
+        for size in self.shapes.sizes:
+            if size not in timings:
+                self._timed(size)
+        if self.config.deterministic:
+            self._prove_independence()
+        return tuple((items, s) for items, s in timings.items() if items <= self.max_batch), use
+
+    def _bound(self, use: MemoryUse) -> None:
+        """Keep batches within the budget.
+
+        Raises:
+            ModelError: not even one item is.
+        """
+        if use.budget is not None and use.one > use.budget:
+            raise ModelError(
+                f"a batch of {self.shapes.padded(1)} needs {use.one >> 20} MiB, of which the model "
+                f"alone {use.idle >> 20}; the host's share of the device is {use.budget >> 20} MiB"
+            )
+        self._shrink(self.shapes.floor(use.largest_batch(self.max_batch)))
+
+    def _shrink(self, most: int) -> None:
+        """Lower the largest batch.
+
+        Raises:
+            ModelError: results that must not depend on the machine would.
+        """
+        if most >= self.max_batch:
+            return
+        if self.config.deterministic:
+            raise ModelError(
+                f"batching.deterministic: a batch of {self.max_batch} items does not fit the "
+                f"device's memory, {most} would; set batching.maxSize to that"
+            )
+        self.max_batch = most
+        self.shapes = self.shapes.within(most)
+
+    def _timed(self, items: int) -> tuple[float, int]:
+        """Run grey items: seconds, and bytes in use at the peak."""
+        batch = np.full((items, *self.handler.input_shape), _GREY, np.uint8)
+        self.begin_peak()
         begun = time.monotonic()
-        self.run(parts)
-        return time.monotonic() - begun
+        self.run([batch])
+        return time.monotonic() - begun, self.peak_bytes()
 
-    def _largest_batch(self, one: Items) -> float:
-        """Run the largest batch, halving it until it fits; gives its seconds."""
+    def _largest_batch(self) -> tuple[float, int]:
+        """Run the largest batch, halving it until it fits; as `_timed`."""
         while True:
             try:
-                return self._timed([np.repeat(one, self.max_batch, axis=0)])
+                return self._timed(self.max_batch)
             except OutOfMemory:
-                if self.max_batch == 1:
+                if self.max_batch == self.shapes.floor(1):
                     raise
-                self.max_batch //= 2
+            self.free_memory()
+            self._shrink(self.shapes.floor(self.max_batch // 2))
 
-    def _prove_independence(self, one: Items) -> None:
+    def _prove_independence(self) -> None:
         """An item gives the same rows alone and as the last of a full batch, bit for bit."""
-        noise = np.random.default_rng(0).integers(0, 256, (self.max_batch, *one.shape[1:]))
+        shape = (self.max_batch, *self.handler.input_shape)
+        noise = np.random.default_rng(0).integers(0, 256, shape)
         companions = noise.astype(np.uint8)
         probe = companions[-1:]
         alone = self.run([probe])[0]
@@ -218,20 +307,21 @@ class Backend(ABC):
             )
 
 
-def gather(parts: Sequence[Items], size: int | None) -> Items:
+def gather(parts: Sequence[Items], shapes: BatchShapes) -> Items:
     """Put the parts of a batch into one array.
 
     Args:
         parts: at least one.
-        size: items of the result, those past the parts' being zero; None for just the parts'.
+        shapes: the sizes that the result is padded to; items past the parts' are zero.
 
     Returns:
         [n, *item_shape]; the part itself, not a copy, where one part is all.
     """
     count = sum(len(part) for part in parts)
-    if len(parts) == 1 and size in (None, count):
+    size = shapes.padded(count)
+    if len(parts) == 1 and size == count:
         return parts[0]
-    batch = np.empty((size or count, *parts[0].shape[1:]), parts[0].dtype)
+    batch = np.empty((size, *parts[0].shape[1:]), parts[0].dtype)
     np.concatenate(parts, out=batch[:count])
     batch[count:] = 0
     return batch

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from carpool.host.backends.base import Backend, Items, check_rows, gather
+from carpool.host.memory import ProcessMemory
 from carpool.vision.handler import LoadContext, Rows
 
 
@@ -35,10 +36,17 @@ class NumpyBackend(Backend):
         """Arrays that the handler holds."""
         return array_bytes(vars(self.handler))
 
+    def begin_peak(self) -> None:
+        """Count the peak of this process's memory from here."""
+        ProcessMemory.begin_peak()
+
+    def peak_bytes(self) -> int:
+        """Most memory of this process since then."""
+        return ProcessMemory.peak_bytes()
+
     def stage(self, parts: Sequence[Items]) -> HostBatch:
         """Gather the parts; read-only, because a single part is the client's own memory."""
-        size = self.max_batch if self.config.deterministic else None
-        batch = gather(parts, size).view()
+        batch = gather(parts, self.shapes).view()
         batch.flags.writeable = False
         return HostBatch(batch, sum(len(part) for part in parts))
 

@@ -42,6 +42,7 @@ class SimulatedBackend(NumpyBackend):
         self._crash = _prefix(device.crash_prefix)
         self._hang = _prefix(device.hang_prefix)
         self._free_at = 0.0
+        self._peak_items = 0
         self._serving = False
         self._launched = 0
 
@@ -55,6 +56,18 @@ class SimulatedBackend(NumpyBackend):
         """Tells it from any real device."""
         return "simulated"
 
+    def weights_bytes(self) -> int:
+        """As told."""
+        return self._device.weights_bytes
+
+    def begin_peak(self) -> None:
+        """Count the largest batch from here."""
+        self._peak_items = 0
+
+    def peak_bytes(self) -> int:
+        """What weights and the largest batch since then take."""
+        return self._bytes(self._peak_items)
+
     def launch(self, staged: HostBatch) -> SimulatedRun:  # type: ignore[override]  # only `collect` reads it
         """Compute the rows and put the batch on the device's time line.
 
@@ -65,6 +78,7 @@ class SimulatedBackend(NumpyBackend):
         """
         self._launched += self._serving
         self._fail(staged)
+        self._peak_items = max(self._peak_items, len(staged.batch))
         rows = super().launch(staged)
         seconds = (self._device.base_ms + self._device.item_ms * len(staged.batch)) / 1e3
         self._free_at = max(self._free_at, time.monotonic()) + seconds
@@ -77,10 +91,17 @@ class SimulatedBackend(NumpyBackend):
             time.sleep(left)
         return running.rows
 
+    def _bytes(self, items: int) -> int:
+        return self._device.weights_bytes + items * self._device.item_bytes
+
     def _fail(self, staged: HostBatch) -> None:
         device, count = self._device, len(staged.batch)
         if device.memory_items is not None and count > device.memory_items:
             raise OutOfMemory(f"{count} items, memory holds {device.memory_items}")
+        if self._bytes(count) > (self.config.memory_bytes or self._bytes(count)):
+            raise OutOfMemory(
+                f"{count} items need {self._bytes(count)} bytes of {self.config.memory_bytes}"
+            )
         if self._launched == device.oom_at_batch:
             raise OutOfMemory(f"injected at batch {self._launched}")
         if self._faulty and self._launched == device.lost_at_batch:

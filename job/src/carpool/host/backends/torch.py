@@ -16,6 +16,7 @@ import torch
 
 from carpool.host.backends.base import Backend, Items, OutOfMemory, check_rows, gather
 from carpool.host.config import HostConfig
+from carpool.host.memory import ProcessMemory
 from carpool.vision.handler import Handler, LoadContext, Rows
 
 
@@ -68,10 +69,27 @@ class TorchBackend(Backend):
         }
         return sum(storages.values())
 
+    def begin_peak(self) -> None:
+        """Count the peak of the device's memory from here."""
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+        else:
+            ProcessMemory.begin_peak()
+
+    def peak_bytes(self) -> int:
+        """Most memory since then: of torch's allocator on a GPU, else of this process."""
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_reserved(self._device)
+        return ProcessMemory.peak_bytes()
+
+    def free_memory(self) -> None:
+        """Have torch's allocator return the blocks that nothing uses."""
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def stage(self, parts: Sequence[Items]) -> TorchBatch:
         """Gather the parts and move them to the device."""
-        size = self.max_batch if self.config.deterministic else None
-        batch = torch.from_numpy(gather(parts, size))
+        batch = torch.from_numpy(gather(parts, self.shapes))
         with _memory_errors():
             return TorchBatch(batch.to(self._device), sum(len(part) for part in parts))
 
