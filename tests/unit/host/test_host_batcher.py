@@ -23,13 +23,13 @@ def shape(batch: Batch | float | None) -> list[tuple[int, int, int, int]]:
 
 
 def next_batch(batcher: Batcher) -> Batch:
-    batch = batcher.next(0.0, PLENTY)
+    batch = batcher.next(0.0)
     assert isinstance(batch, Batch), batch
     return batch
 
 
 def test_nothing_queued_gives_nothing() -> None:
-    assert Batcher(8).next(0.0, PLENTY) is None
+    assert Batcher(8).next(0.0) is None
 
 
 def test_items_of_several_clients_share_a_batch() -> None:
@@ -64,7 +64,7 @@ def test_while_the_device_is_busy_requests_gather() -> None:
     running = next_batch(batcher)
     for client in range(2, 6):
         batcher.add(request(client, 0, 2), 0.0)
-        assert batcher.next(0.0, PLENTY) is None
+        assert batcher.next(0.0) is None
     batcher.finished(running, 0.1, 0.1)
     assert next_batch(batcher).items == 8
 
@@ -74,18 +74,20 @@ def test_a_device_of_depth_two_gets_a_second_batch_only_when_full_or_nearly_need
     pacer.cost.anchor(1, 0.010)
     pacer.cost.anchor(8, 0.080)
     batcher = Batcher(8, depth=2, pacer=pacer)
+    for client in (1, 2, 3):
+        batcher.admit(client, PLENTY, 0.0)
     batcher.add(request(1, 0, 8), 0.0)
     running = next_batch(batcher)  # expected to end at 0.080
     batcher.add(request(2, 0, 2), 0.0)
-    wait = batcher.next(0.0, PLENTY)
+    wait = batcher.next(0.0)
     assert isinstance(wait, float)
     assert 0.05 < wait < 0.08
-    second = batcher.next(wait + 1e-6, PLENTY)
+    second = batcher.next(wait + 1e-6)
     assert shape(second) == [(2, 0, 0, 2)]
     batcher.add(request(3, 0, 8), 0.0)
-    assert batcher.next(0.079, PLENTY) is None
+    assert batcher.next(0.079) is None
     batcher.finished(running, 0.08, 0.08)
-    assert shape(batcher.next(0.08, PLENTY)) == [(3, 0, 0, 8)]
+    assert shape(batcher.next(0.08)) == [(3, 0, 0, 8)]
 
 
 def test_a_suspect_runs_alone() -> None:
@@ -94,11 +96,11 @@ def test_a_suspect_runs_alone() -> None:
     running = next_batch(batcher)
     batcher.add(request(2, 0, 2, deaths=2), 0.0)
     batcher.add(request(3, 0, 8), 0.0)
-    assert batcher.next(0.0, PLENTY) is None, "nothing joins, and the suspect waits for the device"
+    assert batcher.next(0.0) is None, "nothing joins, and the suspect waits for the device"
     batcher.finished(running, 0.1, 0.1)
     suspect = next_batch(batcher)
     assert shape(suspect) == [(2, 0, 0, 2)]
-    assert batcher.next(0.1, PLENTY) is None, "nothing beside it, even on a device of depth two"
+    assert batcher.next(0.1) is None, "nothing beside it, even on a device of depth two"
     batcher.finished(suspect, 0.1, 0.2)
     assert shape(next_batch(batcher)) == [(3, 0, 0, 8)]
 
@@ -176,7 +178,7 @@ def test_every_item_comes_out_once_in_its_clients_order(
     def run(*, until_empty: bool) -> None:
         nonlocal now
         while True:
-            found = batcher.next(now, PLENTY)
+            found = batcher.next(now)
             if isinstance(found, Batch):
                 assert 1 <= found.items <= max_batch
                 if any(part.request.alone for part in found.parts):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carpool.host.pacing import ArrivalRate, CostModel, Pacer
+from carpool.host.pacing import CostModel, Pacer
 
 
 @settings(max_examples=50)
@@ -41,20 +41,14 @@ def test_whatever_is_measured_no_cost_is_negative(measured: list[tuple[int, floa
     assert cost.per_item >= 0
 
 
-def test_the_rate_is_that_of_steady_arrivals() -> None:
-    arrivals = ArrivalRate()
-    for step in range(400):
-        arrivals.observe(3, step * 0.01)
-    assert arrivals.rate(4.0) == pytest.approx(300, rel=0.05)
-    assert arrivals.rate(60.0) == pytest.approx(0, abs=1e-6)
-
-
 def pacer(base: float, slope: float, rate: float) -> Pacer:
+    """Of one client that needs 1 / rate for an item and has been seen to."""
     made = Pacer()
     made.cost.anchor(1, base + slope)
     made.cost.anchor(32, base + 32 * slope)
-    for step in range(int(rate * 3)):
-        made.arrivals.observe(1, step / rate)
+    made.arrivals.admit(1, 1 << 20, 0.0)
+    for step in range(int(NOW * rate) + 1):
+        made.arrivals.submitted(1, 1, step / rate)
     return made
 
 
@@ -94,8 +88,8 @@ def test_the_next_wait_is_counted_anew() -> None:
     made = pacer(0.020, 0.001, 1000)
     first = made.hold_idle(1, 32, NOW)
     assert first > 0
-    assert made.hold_idle(32, 32, NOW + first) == 0
-    assert made.hold_idle(1, 32, NOW + 0.030) > 0
+    assert made.hold_idle(32, 32, NOW + 0.001) == 0
+    assert made.hold_idle(1, 32, NOW + 0.002) > 0
 
 
 def test_behind_a_running_batch_a_full_one_is_staged_at_once() -> None:
@@ -105,5 +99,11 @@ def test_behind_a_running_batch_a_full_one_is_staged_at_once() -> None:
 def test_behind_a_running_batch_a_small_one_waits_until_shortly_before_its_end() -> None:
     made = pacer(0.020, 0.001, 1000)
     wait = made.hold_busy(2, 32, free_at=NOW + 0.052, now=NOW)
+    assert wait is not None
     assert 0.03 < wait < 0.052
     assert made.hold_busy(2, 32, free_at=NOW + 0.052, now=NOW + wait + 1e-6) == 0
+
+
+def test_nothing_is_staged_where_all_that_can_come_will_come_sooner_than_a_batch_costs() -> None:
+    made = pacer(0.020, 0.001, 1000)  # sixteen more items take 16 ms, a batch of its own 20 ms
+    assert made.hold_busy(2, 16, free_at=NOW + 0.052, now=NOW) is None

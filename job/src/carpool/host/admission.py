@@ -131,7 +131,9 @@ class Admission:
             os.close(descriptor)
 
 
-def welcome_ready(sessions: Iterable[Session], max_batch: int, model: dict[str, Any]) -> int:
+def welcome_ready(
+    sessions: Iterable[Session], max_batch: int, model: dict[str, Any]
+) -> list[Session]:
     """Grant credits anew: READY to the clients that have none yet, CREDIT to whose change.
 
     Args:
@@ -140,15 +142,15 @@ def welcome_ready(sessions: Iterable[Session], max_batch: int, model: dict[str, 
         model: facts about the model, for READY.
 
     Returns:
-        All credits together.
+        The sessions whose credits changed.
     """
     ready = {session.number: session for session in sessions if session.arena is not None}
     grants = grant_credits(max_batch, {number: ready[number].shape for number in ready})
-    for number, session in ready.items():
-        granted = grants[number]
-        if session.credits == 0:
-            session.send(Ready(granted, max_batch, model))
-        elif session.credits != granted:
-            session.send(Credit(granted))
+    changed = [
+        ready[number] for number, granted in grants.items() if granted != ready[number].credits
+    ]
+    for session in changed:
+        granted = grants[session.number]
+        session.send(Credit(granted) if session.credits else Ready(granted, max_batch, model))
         session.credits = granted
-    return sum(grants.values())
+    return changed

@@ -80,8 +80,17 @@ class Batcher:
         """Seconds that the device will take for a batch, padding included."""
         return self.pacer.cost.predict(self.shapes.padded(batch.items))
 
+    def admit(self, client: int, window: int, now: float) -> None:
+        """A client may have so many items outstanding, from now on."""
+        self.pacer.arrivals.admit(client, window, now)
+
+    def answered(self, request: Request, now: float) -> None:
+        """A request is done, and its client may send as many items again."""
+        self.pacer.arrivals.answered(request.client, request.items, now)
+
     def add(self, request: Request, now: float) -> None:
         """Queue a request."""
+        self.pacer.arrivals.submitted(request.client, request.items, now)
         part = Part(request, 0, request.items)
         if request.alone:
             self._alone.append(part)
@@ -89,14 +98,14 @@ class Batcher:
         if request.key not in self._queues:
             self._queues[request.key] = self._make_queue()
         self._queues[request.key].push(part)
-        self.pacer.arrivals.observe(request.items, now)
 
     def retry(self, *batches: Batch) -> None:
         """Run these as they are, before anything else."""
         self._retries.extendleft(reversed(batches))
 
     def drop(self, client: int) -> None:
-        """Forget what a client has queued; what runs, runs on."""
+        """Forget a client and what it has queued; what runs, runs on."""
+        self.pacer.arrivals.leave(client)
         for queue in self._queues.values():
             queue.drop(client)
         self._queues = {key: queue for key, queue in self._queues.items() if queue.items}
@@ -104,12 +113,11 @@ class Batcher:
         left = (batch.without(frozenset({client})) for batch in self._retries)
         self._retries = deque(batch for batch in left if batch.parts)
 
-    def next(self, now: float, credits_given: int) -> Batch | float | None:
+    def next(self, now: float) -> Batch | float | None:
         """Cut the next batch, if this is the time.
 
         Args:
             now: seconds, monotonic.
-            credits_given: items that the connected clients may have outstanding together.
 
         Returns:
             A batch, to be given to the device and then to `finished`; or the seconds after which
@@ -123,7 +131,7 @@ class Batcher:
             return self._give(self._retries.popleft(), now)
         if self._alone:
             return None if self._running else self._give(self._next_alone(), now)
-        return self._next_shared(now, credits_given)
+        return self._next_shared(now)
 
     def finished(self, batch: Batch, seconds: float | None, now: float) -> None:
         """A batch left the device.
@@ -140,25 +148,25 @@ class Batcher:
         for left in self._running:
             self._free_at += self.predict(left)
 
-    def _next_shared(self, now: float, credits_given: int) -> Batch | float | None:
+    def _next_shared(self, now: float) -> Batch | float | None:
         waiting = [key for key, queue in self._queues.items() if queue.items]
         if not waiting:
             return None
         # Oldest first over the keys, so that none starves; within a key the queue decides.
         key = min(waiting, key=lambda key: self._queues[key].oldest())
         queue = self._queues[key]
-        wait = self._hold(queue.items, credits_given, now)
-        if wait > 0:
+        wait = self._hold(queue.items, now)
+        if wait is None or wait > 0:
             return wait
         items = self.shapes.fill(min(queue.items, self.max_batch), self.pacer.cost.predict)
         return self._give(Batch(queue.take(items)), now)
 
-    def _hold(self, queued: int, credits_given: int, now: float) -> float:
-        on_device = sum(batch.items for batch in self._running)
-        most = max(1, min(self.max_batch, credits_given - on_device))
-        if self._running:
-            return self.pacer.hold_busy(queued, most, self._free_at, now)
-        return self.pacer.hold_idle(queued, most, now)
+    def _hold(self, queued: int, now: float) -> float | None:
+        # More than the clients may have outstanding is not worth waiting for: nobody can send it.
+        most = max(1, min(self.max_batch, self.pacer.arrivals.window))
+        if not self._running:
+            return self.pacer.hold_idle(queued, most, now)
+        return self.pacer.hold_busy(queued, most, self._free_at, now)
 
     def _next_alone(self) -> Batch:
         part = self._alone.popleft()

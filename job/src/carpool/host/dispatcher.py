@@ -31,11 +31,7 @@ class Hung(Exception):
 
 
 class Dispatcher:
-    """The batcher's hands.
-
-    Attributes:
-        credits: items that the connected clients may have outstanding together.
-    """
+    """The batcher's hands."""
 
     def __init__(
         self,
@@ -54,7 +50,6 @@ class Dispatcher:
             sessions: by number, kept by the server; also closed ones that are still on the device.
             forget: called for a closed session when the device is done with it.
         """
-        self.credits = 0
         self._config = config
         self._launcher = launcher
         self._batcher = batcher
@@ -69,6 +64,11 @@ class Dispatcher:
         """Most items of a batch while memory does not run out."""
         return self._batcher.limit.most
 
+    @property
+    def credits(self) -> int:
+        """Items that the connected clients may have outstanding together."""
+        return self._batcher.pacer.arrivals.window
+
     def greeted(self) -> None:
         """Count a client."""
         self._counters.clients_served += 1
@@ -79,6 +79,10 @@ class Dispatcher:
         self._memory = report.memory
         for items, seconds in report.timings:
             self._batcher.pacer.cost.anchor(items, seconds)
+
+    def admit(self, session: Session, now: float) -> None:
+        """A client has got its credits, or other ones."""
+        self._batcher.admit(session.number, session.credits, now)
 
     def accept(self, session: Session, submit: Submit, now: float) -> None:
         """Queue a request.
@@ -101,7 +105,7 @@ class Dispatcher:
             Seconds until it is worth another try without anything having happened; None for never.
         """
         while True:
-            batch = self._batcher.next(now, self.credits)
+            batch = self._batcher.next(now)
             if not isinstance(batch, Batch):
                 return batch
             parts = [self._sessions[part.request.client].begin(part, now) for part in batch.parts]
@@ -134,7 +138,7 @@ class Dispatcher:
                     session.store(part, outcome.rows[first : first + part.items])
                 else:
                     session.fail(part, _code(error), f"{type(error).__name__}: {error}")
-                self._complete(session, part.request, outcome)
+                self._complete(session, part.request, outcome, now)
             first += part.items
             self._take_off(session)
 
@@ -181,12 +185,13 @@ class Dispatcher:
         if session.closed and not session.on_device:
             self._forget(session)
 
-    def _complete(self, session: Session, request: Request, outcome: Outcome) -> None:
+    def _complete(self, session: Session, request: Request, outcome: Outcome, now: float) -> None:
         request.executed += outcome.seconds
         request.batch_items = max(request.batch_items, outcome.batch.items)
         if not request.unanswered:
             self._counters.request(request)
             session.answer(request)
+            self._batcher.answered(request, now)
 
 
 def _code(error: Exception | None) -> FailureCode:

@@ -1,4 +1,4 @@
-"""Whether waiting for more items pays: an online model of the device and of the arrivals. Pure.
+"""Whether waiting for more items pays: an online model of the device, and of its clients. Pure.
 
 A batch of n items takes t(n) = b + a·n. With n items queued on an idle device and arrivals of λ
 items a second, waiting raises the throughput as long as n < λ·b: the items that come during the
@@ -8,12 +8,10 @@ Time only ever enters as an argument.
 
 from __future__ import annotations
 
-import math
+from carpool.host.arrivals import Arrivals
 
 _DECAY = 0.98
 """Weight of a measured batch after the next one: about the last fifty count."""
-_MEMORY_SECONDS = 0.5
-"""Arrivals are averaged over about so long."""
 _SHORTEST_WAIT = 0.0005
 """Seconds; a shorter wait is not worth waking up for."""
 _LONGEST_WAIT = 2.0
@@ -70,32 +68,17 @@ class CostModel:
             self.base, self.per_item = base, slope
 
 
-class ArrivalRate:
-    """Items that arrive per second, averaged with exponential forgetting."""
-
-    def __init__(self) -> None:
-        self._level = 0.0
-        self._at = -math.inf
-
-    def observe(self, items: int, now: float) -> None:
-        """Count items that arrived."""
-        self._level = self._faded(now) + items
-        self._at = now
-
-    def rate(self, now: float) -> float:
-        """Items per second."""
-        return self._faded(now) / _MEMORY_SECONDS
-
-    def _faded(self, now: float) -> float:
-        return self._level * math.exp(min(0.0, self._at - now) / _MEMORY_SECONDS)
-
-
 class Pacer:
-    """Says how long a batch that could go now should still grow."""
+    """Says how long a batch that could go now should still grow.
 
-    def __init__(self, cost: CostModel | None = None, arrivals: ArrivalRate | None = None) -> None:
+    Attributes:
+        cost: the device.
+        arrivals: the clients.
+    """
+
+    def __init__(self, cost: CostModel | None = None, arrivals: Arrivals | None = None) -> None:
         self.cost = cost or CostModel()
-        self.arrivals = arrivals or ArrivalRate()
+        self.arrivals = arrivals or Arrivals()
         self._waiting_since: float | None = None
 
     def hold_idle(self, queued: int, most: int, now: float) -> float:
@@ -103,8 +86,7 @@ class Pacer:
 
         Args:
             queued: items that wait, at least 1.
-            most: items that could ever wait at once: the largest batch, or all that the connected
-                clients' credits allow. More than that is not worth waiting for: nobody can send it.
+            most: items of the largest batch that could come together.
             now: seconds, monotonic.
         """
         rate = self.arrivals.rate(now)
@@ -113,28 +95,33 @@ class Pacer:
             self._waiting_since = now
         if queued < enough:
             left = self._waiting_since + _LONGEST_WAIT * self.cost.base - now
-            wait = min((enough - queued) / rate, left)
-            if wait >= _SHORTEST_WAIT:
-                return wait
+            if left >= _SHORTEST_WAIT:
+                # What comes wakes the host anyway; this is for what does not come.
+                return min(max((enough - queued) / rate, _SHORTEST_WAIT), left)
         self._waiting_since = None
         return 0.0
 
-    def hold_busy(self, queued: int, most: int, free_at: float, now: float) -> float:
+    def hold_busy(self, queued: int, most: int, free_at: float, now: float) -> float | None:
         """Seconds to wait while the device works on one batch and could stage another.
 
         A staged batch cannot grow any more, so it is cut only when full, or just before it is
-        needed.
+        needed; and not at all where the clients that wait for the running batch would add so much
+        to it, right after they are answered, that the device had better be idle for that moment.
 
         Args:
             queued: items that wait, at least 1.
-            most: as in `hold_idle`.
+            most: items of the largest batch that could come together.
             free_at: when the device is expected to have finished what it works on.
             now: seconds, monotonic.
+
+        Returns:
+            None to wait for the end of the running batch.
         """
         if queued >= most:
             return 0.0
-        ahead = _STAGE_AHEAD * self.cost.predict(most)
-        wait = free_at - ahead - now
+        if most <= self.arrivals.rate_after_answers(now) * self.cost.base:
+            return None
+        wait = free_at - _STAGE_AHEAD * self.cost.predict(most) - now
         return wait if wait >= _SHORTEST_WAIT else 0.0
 
 

@@ -183,9 +183,10 @@ class Server:
     def _grant(self) -> None:
         if self._loaded:
             open_sessions = [one for one in self._sessions.values() if not one.closed]
-            self._dispatcher.credits = welcome_ready(
-                open_sessions, self._dispatcher.max_batch, self._model
-            )
+            changed = welcome_ready(open_sessions, self._dispatcher.max_batch, self._model)
+            now = time.monotonic()
+            for session in changed:
+                self._dispatcher.admit(session, now)
 
     def _read_mail(self, _: int) -> None:
         for letter in self._mailbox.collect():
