@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,8 +17,7 @@ from typing import Any, Self
 
 from carpool.host.client import HostClient
 from carpool.host.config import HostConfig
-from carpool.host.messages import Stats, StatsRequest
-from carpool.host.protocol import MAX_MESSAGE, decode, encode
+from carpool.host.inquiry import ask_figures
 from support.host_handlers import OUTPUT_ROWS, ROW_WIDTH, SHAPE
 
 TESTS = str(Path(__file__).parents[1])
@@ -73,13 +71,9 @@ class RunningHost:
 
     def statistics(self) -> dict[str, Any]:
         """The host's figures, asked for without becoming a client."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asker:
-            asker.settimeout(PATIENCE)
-            asker.connect(str(self.socket))
-            asker.send(encode(StatsRequest()))
-            answer = decode(asker.recv(MAX_MESSAGE))
-            assert isinstance(answer, Stats)
-            return answer.figures
+        figures = ask_figures(self.socket, PATIENCE)
+        assert figures is not None
+        return figures
 
     def child(self) -> int:
         """Process id of the child, once it is ready."""

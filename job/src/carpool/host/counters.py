@@ -30,6 +30,7 @@ class Counters:
         self._items = 0
         self._failed_items = 0
         self._batches = 0
+        self._batch_items = 0
         self._batch_sizes: dict[int, int] = {}
         self._queued_seconds = 0.0
         self._busy_seconds = 0.0
@@ -38,6 +39,7 @@ class Counters:
     def batch(self, items: int, seconds: float, phases: Phases) -> None:
         """Count a batch that gave results."""
         self._batches += 1
+        self._batch_items += items
         self._busy_seconds += seconds
         stage, launch, collect = self._phases
         self._phases = (stage + phases.stage, launch + phases.launch, collect + phases.collect)
@@ -60,6 +62,7 @@ class Counters:
             "items": self._items,
             "failed_items": self._failed_items,
             "batches": self._batches,
+            "batch_items": self._batch_items,
             "batch_sizes": {
                 str(size): self._batch_sizes[size] for size in sorted(self._batch_sizes)
             },

@@ -257,6 +257,8 @@ def main(arguments: list[str]) -> int:
         if options.leash is not None and leash is None:
             _LOG.info("ends: the driver has ended")
             return 0
+        if options.metrics_port is not None:
+            _serve_metrics(options.metrics_port, socket_path)
         Supervisor(options.config, socket_path, leash).run(lock, options.listening_fd)
     except _GivenUp as end:
         return _give_up(socket_path, end.termination)
@@ -269,6 +271,17 @@ def main(arguments: list[str]) -> int:
         if lock is not None:
             socket_path.unlink(missing_ok=True)
     return 0
+
+
+def _serve_metrics(port: int, socket_path: Path) -> None:
+    """Serve metrics; a host that cannot is a host all the same."""
+    try:
+        # Imported here: see `carpool.host.metrics`.
+        from carpool.host.metrics import serve_metrics  # noqa: PLC0415 - see above
+
+        serve_metrics(port, socket_path)
+    except (ImportError, OSError) as error:
+        _LOG.error("no metrics on port %d: %s", port, error)
 
 
 def _give_up(socket_path: Path, termination: Termination) -> int:
@@ -336,6 +349,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--config", type=Path, required=True, help="host configuration (JSON)")
     parser.add_argument("--socket", type=Path, required=True, help="Unix socket to listen on")
+    parser.add_argument("--metrics-port", type=int, help="serve Prometheus metrics on this port")
     parser.add_argument("--leash", type=Path, help="socket of the driver; the host ends with it")
     parser.add_argument("--listening-fd", type=int, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
