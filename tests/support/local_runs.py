@@ -141,7 +141,8 @@ def start_carpool(*arguments: str, env: Mapping[str, str] | None = None) -> Iter
         env={
             **os.environ,
             "TMPDIR": str(temporary),
-            "PYTHONPATH": str(TESTS),
+            # After the tests' own: where whoever tests looks for the code under test.
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH")))),
             "PYTHONUNBUFFERED": "1",
             **(env or {}),
         },
