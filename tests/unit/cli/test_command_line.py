@@ -52,9 +52,9 @@ def test_results_of_a_folder_without_any_say_so(tmp_path, capsys):
 def test_a_job_that_cannot_run_yet_is_refused_before_anything_is_written(
     job_file, tmp_path, capsys
 ):
-    path = job_file(spec__sharing="PerTask", spec__output__uri=str(tmp_path / "out"))
+    path = job_file(spec__input__kind="Images", spec__output__uri=str(tmp_path / "out"))
     assert main(["run", str(path), "-o", "json"]) == 1
     captured = capsys.readouterr()
     assert json.loads(captured.out.splitlines()[-1])["reason"] == "InvalidSpec"
-    assert "spec.sharing" in captured.err
+    assert "spec.input.kind" in captured.err
     assert not (tmp_path / "out").exists()

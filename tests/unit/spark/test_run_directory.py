@@ -23,8 +23,13 @@ def test_nothing_is_left_of_a_run_but_the_logs_of_one_that_failed(temporary):
     with run_directory() as directory:
         (directory.path / "scratch").mkdir()
         (directory.path / "spark.log").write_text("all is lost")
+        (directory.path / "host-0").mkdir()
+        (directory.path / "host-0" / "host.json").write_text("{}")
+        (directory.path / "host-0" / "host.log").write_text("of one task alone")
         directory.keep = True
-    assert [path.name for path in directory.path.iterdir()] == ["spark.log"]
+    left = sorted(path.relative_to(directory.path) for path in directory.path.rglob("*.*"))
+    assert [str(path) for path in left] == ["host-0/host.log", "spark.log"]
+    assert not (directory.path / "scratch").exists()
 
 
 def test_the_folder_of_a_killed_run_is_removed_by_the_next_and_no_other(temporary):

@@ -20,12 +20,12 @@ from support.job_documents import job_document
         ),
         (
             {
-                "spec__sharing": "PerTask",
+                "spec__input__kind": "Images",
                 "spec__model": {"format": "TorchExport", "uri": "model.pt2"},
             },
             [
+                "smallest: spec.input.kind: Images is not built yet; use Video",
                 "smallest: spec.model.format: TorchExport is not built yet; use Python or Darknet",
-                "smallest: spec.sharing: PerTask is not built yet; use Shared",
             ],
         ),
     ],

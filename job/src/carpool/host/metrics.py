@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,11 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from carpool.errors import ProtocolError
 from carpool.host.inquiry import ask_figures
 
+_TIMEOUT_SECONDS = 2.0
+"""Well under a scrape's own ten seconds; a host whose child is being restarted lets askers wait."""
 _COUNTERS = {
     "requests": "Requests answered.",
     "items": "Items answered, failed ones included.",
@@ -86,8 +90,15 @@ def serve_metrics(port: int, socket_path: Path) -> None:
 def _registry(socket_path: Path) -> CollectorRegistry:
     # Asked for at each scrape, and not at the start, when nobody can answer yet.
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(HostCollector(lambda: ask_figures(socket_path)))
+    registry.register(HostCollector(lambda: _ask(socket_path)))
     return registry
+
+
+def _ask(socket_path: Path) -> dict[str, Any] | None:
+    """The figures; None where there is no answer, or none that can be understood."""
+    with suppress(ProtocolError):
+        return ask_figures(socket_path, _TIMEOUT_SECONDS)
+    return None
 
 
 def _metrics(figures: Mapping[str, Any]) -> Iterator[Metric]:

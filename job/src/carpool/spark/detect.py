@@ -30,6 +30,7 @@ from carpool.outputs.tables import detections_table
 from carpool.outputs.units import QuarantineRow, UnitFacts, commit_quarantine, commit_unit
 from carpool.plan.units import WorkUnit
 from carpool.spark.job_context import JobContext
+from carpool.spark.own_host import claim_host
 from carpool.spark.reports import UnitReport
 from carpool.spark.retrying import pause_before_retry
 from carpool.vision.handler import Handler, Rows, build_handler
@@ -232,11 +233,14 @@ _CLIENTS: dict[tuple[Path, str], HostClient] = {}
 
 @contextmanager
 def _host_client(context: JobContext, handler: Handler) -> Iterator[HostClient]:
-    """This worker's connection to the model host of its machine."""
-    key = (context.host_directory, context.model_key)
+    """This worker's connection to the model host of its machine, or to its own."""
+    directory = context.host_directory
+    if context.own_hosts:
+        directory = claim_host(context.own_hosts, context.host_timeout)
+    key = (directory, context.model_key)
     client = _CLIENTS.pop(key, None)
     if client is None:
-        revive = partial(ensure_host, context.host_directory)
+        revive = partial(ensure_host, directory)
         client = HostClient(
             revive(),
             model_key=context.model_key,

@@ -39,6 +39,8 @@ class JobContext:
         quarantine: whether bad input is set aside (else it fails the job).
         tracking: how to track; None for detection only.
         model_key: identifies model and parameters; the host refuses a client with another.
+        own_hosts: folders of hosts of which each worker claims one; empty where all tasks of a
+            machine share the one in `host_directory`.
     """
 
     job_uid: str
@@ -52,3 +54,4 @@ class JobContext:
     quarantine: bool
     tracking: Tracking | None
     model_key: str = ""
+    own_hosts: tuple[Path, ...] = ()

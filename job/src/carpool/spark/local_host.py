@@ -1,37 +1,69 @@
-"""The model host of a local run: started with Spark, shared by all tasks, ended with the driver.
+"""The model hosts of a local run: started with Spark, used by its tasks, ended with the driver.
 
-It is started here, so that the model loads while the JVM starts; were it to end, the next task
-starts it again in the same way. It lives exactly as long as the driver: it holds on to a leash that
-the kernel lets go of when the driver ends, in whatever way it ends.
+There is one that all tasks share, or, to compare with, one for each task that runs at once
+(`sharing: PerTask`). They are started here, so that models load while the JVM starts; were one to
+end, the next task starts it again in the same way. They live exactly as long as the driver: each
+holds on to a leash that the kernel lets go of when the driver ends, in whatever way it ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from carpool.host.config import HostConfig, ModelFiles
-from carpool.host.launch import Leash, ensure_host, wait_for_end
+from carpool.host.inquiry import ask_figures
+from carpool.host.launch import CONFIG_NAME, SOCKET_NAME, Leash, ensure_host, wait_for_end
 from carpool.spec import InferenceJobSpec, cpu_millis
 from carpool.vision.model import ResolvedModel
 
 END_SECONDS = 10.0
+_ANSWER_SECONDS = 2.0
+
+
+def host_directories(spec: InferenceJobSpec, directory: Path) -> tuple[Path, ...]:
+    """Folders of the hosts of a run: the run's own where all tasks share one, else one a task."""
+    if spec.sharing == "Shared":
+        return (directory,)
+    return tuple(directory / f"host-{number}" for number in range(spec.spark.executor.cores))
 
 
 @contextmanager
-def local_host(
-    spec: InferenceJobSpec, model: ResolvedModel, directory: Path, *, clients: int
+def local_hosts(
+    spec: InferenceJobSpec, model: ResolvedModel, directories: Sequence[Path]
 ) -> Iterator[str]:
-    """Write the host's configuration and hold its leash; give the key clients must name.
+    """Configure and start the hosts and hold their leashes; give the key clients must name.
 
     Args:
         spec: the job's.
-        model: what the host loads.
-        directory: the run's; the host's socket, log and leash lie there.
-        clients: tasks that will share the host.
+        model: what each host loads.
+        directories: of the hosts; socket, log and leash of each lie there.
     """
-    config = HostConfig(
+    config = _config(spec, model, len(directories))
+    try:
+        with ExitStack() as leashes:
+            for directory in directories:
+                directory.mkdir(exist_ok=True)
+                config.write(directory / CONFIG_NAME)
+                leashes.enter_context(Leash(directory))
+                ensure_host(directory)
+            yield config.model_key
+    finally:
+        for directory in directories:
+            wait_for_end(directory, END_SECONDS)
+
+
+def loaded_hosts(directories: Sequence[Path]) -> list[dict[str, Any]]:
+    """Figures of the hosts that hold a copy of the model now, whether they had work or not."""
+    answers = (ask_figures(each / SOCKET_NAME, timeout=_ANSWER_SECONDS) for each in directories)
+    return [figures for figures in answers if figures and figures["loads"]]
+
+
+def _config(spec: InferenceJobSpec, model: ResolvedModel, hosts: int) -> HostConfig:
+    return HostConfig(
         handler=model.handler,
         parameters=model.parameters,
         model=ModelFiles(
@@ -42,13 +74,18 @@ def local_host(
         precision=model.precision,
         max_batch=spec.batching.max_size,
         deterministic=spec.batching.deterministic,
-        threads=0 if spec.host.cpu is None else max(1, cpu_millis(spec.host.cpu) // 1000),
-        expected_clients=clients,
+        threads=_threads(spec, hosts),
+        expected_clients=max(1, spec.spark.executor.cores // hosts),
     )
-    config.write(directory / "host.json")
-    try:
-        with Leash(directory):
-            ensure_host(directory)
-            yield config.model_key
-    finally:
-        wait_for_end(directory, END_SECONDS)
+
+
+def _threads(spec: InferenceJobSpec, hosts: int) -> int:
+    """Compute threads of each host, so that all together have what one would have; 0: its default.
+
+    Where results must not depend on the machine, one thread is the default and no share of it.
+    """
+    if spec.host.cpu is None:
+        if hosts == 1 or spec.batching.deterministic:
+            return 0
+        return max(1, len(os.sched_getaffinity(0)) // hosts)
+    return max(1, cpu_millis(spec.host.cpu) // 1000 // hosts)

@@ -29,7 +29,7 @@ from carpool.spark.conclusion import finished_work, job_result
 from carpool.spark.failure_policy import BadInputPolicy
 from carpool.spark.illustrate import commit_contact_sheet
 from carpool.spark.job_context import JobContext, Tracking
-from carpool.spark.local_host import local_host
+from carpool.spark.local_host import host_directories, loaded_hosts, local_hosts
 from carpool.spark.pipeline import Pipeline
 from carpool.spark.progress import Progress, forget_all_quarantined, progress_so_far
 from carpool.spark.reporter import Reporter
@@ -245,17 +245,20 @@ def _run_spark(  # noqa: PLR0917 - the pieces of a run, each of another type
     reporter: Reporter,
 ) -> None:
     spec = job.spec
-    directory, cores = context.host_directory, spec.spark.executor.cores
+    directory = context.host_directory
+    hosts = host_directories(spec, directory)
     reporter.phase("Starting")
     with (
-        local_host(spec, prepared.model, directory, clients=cores) as model_key,
+        local_hosts(spec, prepared.model, hosts) as model_key,
         local_spark(
             job.metadata.name,
-            cores=cores,
+            cores=spec.spark.executor.cores,
             memory=spark_memory(spec.spark.driver.memory),
             run_directory=directory,
             conf=spec.spark.conf,
         ) as spark,
     ):
-        context = replace(context, model_key=model_key)
+        own_hosts = hosts if spec.sharing == "PerTask" else ()
+        context = replace(context, model_key=model_key, own_hosts=own_hosts)
         Pipeline(spark, context, prepared.plan, progress, reporter, policy=policy).run()
+        progress.loaded = loaded_hosts(hosts)

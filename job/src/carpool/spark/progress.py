@@ -34,20 +34,19 @@ class Progress:
         quarantined: units whose quarantine row is committed.
         tracked: ids of track tables that are committed.
         reports: last report of each unit that ran in this attempt.
+        loaded: figures of the hosts that held a copy of the model at the end of this attempt.
     """
 
     committed: set[str]
     quarantined: set[str]
     tracked: set[str]
     reports: dict[str, UnitReport] = field(default_factory=dict)
+    loaded: list[dict[str, Any]] = field(default_factory=list)
 
     def hosts(self) -> dict[str, dict[str, Any]]:
-        """The last statistics of each model host that served a unit, by the host's id."""
-        return {
-            str(report.host["host_id"]): report.host
-            for report in self.reports.values()
-            if "host_id" in report.host
-        }
+        """The last statistics of each model host, whether it served a unit or not, by its id."""
+        served = (report.host for report in self.reports.values() if "host_id" in report.host)
+        return {str(figures["host_id"]): figures for figures in (*served, *self.loaded)}
 
     def ended(self, unit_id: str) -> bool:
         """Whether nothing is left to do for the unit."""

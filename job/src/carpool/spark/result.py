@@ -15,7 +15,8 @@ class JobResult:
         frames: frames that are done (committed or quarantined), by whatever attempt.
         seconds: wall time of this attempt.
         fps: frames done in this attempt per second of its detection.
-        model_copies: model hosts that served this attempt's units: 1 on one machine.
+        model_copies: model hosts of this attempt, each with its copy: 1 on one machine, or one a
+            task with `sharing: PerTask`.
         detections: rows of the detections table.
         tracks: rows of the track summary.
         quarantined: rows of the quarantine table.

@@ -34,7 +34,7 @@ class RunDirectory:
 
     def has_logs(self) -> bool:
         """Whether the run came as far as starting something that writes logs."""
-        return any(self.path.glob("*.log"))
+        return any(self.path.glob("*.log")) or any(self.path.glob("*/*.log"))
 
 
 @contextmanager
@@ -46,13 +46,25 @@ def run_directory() -> Iterator[RunDirectory]:
     try:
         yield directory
     finally:
-        for entry in directory.path.iterdir() if directory.keep else ():
-            if entry.suffix != ".log":
-                shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink()
-        if not directory.keep:
+        if directory.keep:
+            _remove_all_but_logs(directory.path)
+        else:
             shutil.rmtree(directory.path, ignore_errors=True)
         if lock is not None:
             os.close(lock)
+
+
+def _remove_all_but_logs(folder: Path) -> None:
+    """Keep the logs of a folder and of the folders of hosts in it."""
+    for entry in folder.iterdir():
+        if entry.suffix == ".log":
+            continue
+        if any(entry.glob("*.log")):
+            _remove_all_but_logs(entry)
+        elif entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink()
 
 
 def _remove_abandoned(temporary: Path) -> None:
