@@ -118,3 +118,11 @@ def test_workers_import_no_torch(clips, tmp_path):
     rows = pyarrow.dataset.dataset(tmp_path / "o" / "detections").to_table().to_pylist()
     assert {row["class_name"] for row in rows} == {"torch in host, none in worker"}
     assert len(rows) == 84
+
+
+def test_a_host_with_too_little_memory_says_which_field_to_raise(clips, tmp_path):
+    job = oracle_job(clips / "*.mp4", tmp_path / "out", host={"memory": "16Mi"})
+    ended = run_job_file(write_job(tmp_path / "job.yaml", job))
+    assert ended.code == 1
+    assert "a batch of 1 needs" in ended.stderr
+    assert "spec.host.memory" in ended.stderr

@@ -11,17 +11,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from carpool.host.config import HostConfig, ModelFiles
 from carpool.host.inquiry import ask_figures
 from carpool.host.launch import CONFIG_NAME, SOCKET_NAME, Leash, ensure_host, wait_for_end
-from carpool.spec import InferenceJobSpec, cpu_millis
+from carpool.spec import InferenceJobSpec, cpu_millis, quantity_bytes
 from carpool.vision.model import ResolvedModel
 
 END_SECONDS = 10.0
 _ANSWER_SECONDS = 2.0
+_ARENAS_PART = 4
+"""At most this part of `spec.host.memory` is what tasks share with the host."""
 
 
 def host_directories(spec: InferenceJobSpec, directory: Path) -> tuple[Path, ...]:
@@ -42,7 +45,7 @@ def local_hosts(
         model: what each host loads.
         directories: of the hosts; socket, log and leash of each lie there.
     """
-    config = _config(spec, model, len(directories))
+    config = host_config(spec, model, len(directories))
     try:
         with ExitStack() as leashes:
             for directory in directories:
@@ -62,8 +65,9 @@ def loaded_hosts(directories: Sequence[Path]) -> list[dict[str, Any]]:
     return [figures for figures in answers if figures and figures["loads"]]
 
 
-def _config(spec: InferenceJobSpec, model: ResolvedModel, hosts: int) -> HostConfig:
-    return HostConfig(
+def host_config(spec: InferenceJobSpec, model: ResolvedModel, hosts: int) -> HostConfig:
+    """What each of so many hosts of a machine is told."""
+    config = HostConfig(
         handler=model.handler,
         parameters=model.parameters,
         model=ModelFiles(
@@ -77,6 +81,12 @@ def _config(spec: InferenceJobSpec, model: ResolvedModel, hosts: int) -> HostCon
         threads=_threads(spec, hosts),
         expected_clients=max(1, spec.spark.executor.cores // hosts),
     )
+    if spec.host.memory is None:
+        return config
+    # On a CPU the share of the device is the process's memory; the arenas are charged to it too.
+    memory = quantity_bytes(spec.host.memory) // hosts
+    arenas = min(config.arena_bytes, memory // _ARENAS_PART)
+    return replace(config, memory_bytes=memory - arenas, arena_bytes=arenas)
 
 
 def _threads(spec: InferenceJobSpec, hosts: int) -> int:

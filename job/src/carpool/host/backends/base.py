@@ -253,7 +253,8 @@ class Backend(ABC):
         if use.budget is not None and use.one > use.budget:
             raise ModelError(
                 f"a batch of {self.shapes.padded(1)} needs {use.one >> 20} MiB, of which the model "
-                f"alone {use.idle >> 20}; the host's share of the device is {use.budget >> 20} MiB"
+                f"alone {use.idle >> 20}; the host's share of the device is {use.budget >> 20} MiB "
+                "(spec.gpu.memory; on a CPU spec.host.memory less what tasks share with the host)"
             )
         self._shrink(self.shapes.floor(use.largest_batch(self.max_batch)))
 
