@@ -16,12 +16,12 @@ from carpool.errors import ProtocolError
 from carpool.host.arena import Arena, ArenaLayout, SlotFormat, adopt_arena
 from carpool.host.backends.base import Backend
 from carpool.host.config import HostConfig
-from carpool.host.credits import RequestShape, grant_credits, request_shape
+from carpool.host.credits import MOST_SLOTS, RequestShape, grant_credits, request_shape
 from carpool.host.messages import Credit, Hello, Offer, Ready, RefusalCode
 from carpool.host.session import Session
 
-_MOST_SIDES = 1 << 16
-"""Bound for a layout's numbers, so that its size cannot overflow."""
+_LEAST_SLOTS = 2
+"""What `request_shape` asks for whatever the budget: so many slots of one item."""
 
 
 class Refused(Exception):
@@ -98,13 +98,12 @@ class Admission:
         """Map an arena in the background.
 
         Raises:
-            ProtocolError: the offer comes twice or without its descriptor, or its numbers are no
-                arena's.
+            ProtocolError: the offer comes twice or without its descriptor, or its numbers are not
+                those of an arena that a host with this budget asks for.
         """
         if session.hello is None or session.offered:
             raise ProtocolError("OFFER must come once, after HELLO")
-        if not (0 < offer.slots < _MOST_SIDES and 0 < offer.items < _MOST_SIDES):
-            raise ProtocolError(f"OFFER of {offer.slots} slots of {offer.items} items")
+        self._check_budget(offer)
         layout = ArenaLayout(self._format, offer.slots, offer.items)
         if layout.size != offer.size:
             raise ProtocolError(
@@ -118,6 +117,19 @@ class Admission:
     def release(self, arena: Arena) -> None:
         """The client has left, and nothing of its arena is on the device any more."""
         self._backend.detach(arena.memory)
+
+    def _check_budget(self, offer: Offer) -> None:
+        """Refuse what must not be committed: a sparse file of any size costs a client nothing."""
+        slots, items, budget = offer.slots, offer.items, self._config.arena_bytes
+        if not (1 <= slots <= MOST_SLOTS and items >= 1):
+            raise ProtocolError(
+                f"OFFER of {slots} slots of {items} items; an arena has 1 to {MOST_SLOTS} slots"
+            )
+        least = slots <= _LEAST_SLOTS and items == 1
+        if slots * items * self._format.item_bytes > budget and not least:
+            raise ProtocolError(
+                f"OFFER of {slots} slots of {items} items; arena_bytes is {budget}, for all clients"
+            )
 
     def _map(self, session: int, descriptor: int, layout: ArenaLayout) -> None:
         try:
