@@ -1,7 +1,8 @@
 """One client as the host sees it: its socket, its arena, its unanswered requests.
 
 A session outlives its socket while the device still reads from its arena. Sending never blocks the
-event loop: what the socket does not take waits in an outbox.
+event loop: what the socket does not take waits in an outbox. While anything waits there the client
+is not listened to, so that one which never reads cannot fill the host's memory with its answers.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from carpool.host.arena import Arena, SlotState
 from carpool.host.credits import RequestShape
 from carpool.host.messages import (
     Alive,
+    Credit,
     Done,
     Failed,
     FailureCode,
@@ -128,20 +130,19 @@ class Session:
         """Send a message now or as soon as the client takes it."""
         if self.closed:
             return
+        packet = encode(message)
         if self._outbox:
             if not isinstance(message, Alive):
-                self._outbox.append(encode(message))
+                self._queue(message, packet)
             return
-        packet = encode(message)
         try:
             self._socket.send(packet)
         except BlockingIOError:
             if isinstance(message, Alive):  # a client that has unread messages knows as much
                 return
-            self._outbox.append(packet)
-            self._selector.modify(
-                self._socket, selectors.EVENT_READ | selectors.EVENT_WRITE, self._ready
-            )
+            self._queue(message, packet)
+            # Not EVENT_READ: see above. The client's end is an event all the same.
+            self._selector.modify(self._socket, selectors.EVENT_WRITE, self._ready)
         except OSError:
             # It died; its end of file is about to be read.
             self._outbox.clear()
@@ -175,8 +176,11 @@ class Session:
         """Take a request in.
 
         Raises:
-            ProtocolError: it does not fit the arena, or its slot or number is in use.
+            ProtocolError: it comes before READY, does not fit the arena, or its slot or number is
+                in use.
         """
+        if self.credits == 0:
+            raise ProtocolError("SUBMIT before READY")
         layout = self._mapped().layout
         if submit.slot >= layout.slots or not 1 <= submit.items <= layout.items:
             raise ProtocolError(
@@ -248,6 +252,13 @@ class Session:
             )
         )
 
+    def _queue(self, message: Message, packet: bytes) -> None:
+        """Put a packet into the outbox; of several windows only the last matters."""
+        if isinstance(message, Credit):
+            left = (one for one in self._outbox if not isinstance(decode(one), Credit))
+            self._outbox = deque(left)
+        self._outbox.append(packet)
+
     def _keep(self, descriptor: int | None) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
@@ -258,5 +269,5 @@ class Session:
 
     def _mapped(self) -> Arena:
         if self.arena is None:
-            raise ProtocolError("SUBMIT before READY")
+            raise ProtocolError("the session has no arena")
         return self.arena
