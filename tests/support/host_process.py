@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -35,7 +37,23 @@ def config(handler: str = "Digest", **fields: Any) -> HostConfig:
 class RunningHost:
     """A supervisor in a folder of its own, short enough for a Unix socket."""
 
-    def __init__(self, settings: HostConfig, *arguments: str, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        settings: HostConfig,
+        *arguments: str,
+        folder: Path | None = None,
+        prefix: Sequence[str] = (),
+        limits: Mapping[str, int] | None = None,
+    ) -> None:
+        """Start it.
+
+        Args:
+            settings: of the host.
+            arguments: of the supervisor, besides the usual.
+            folder: where it runs; None makes one.
+            prefix: a command that runs the supervisor, for example as another user.
+            limits: hard and soft resource limits (setrlimit) that the supervisor finds.
+        """
         self.config = settings
         self.folder = folder or Path(tempfile.mkdtemp(prefix="cph"))
         self.socket = self.folder / "host.sock"
@@ -43,13 +61,19 @@ class RunningHost:
         settings.write(self.folder / "host.json")
         read, write = os.pipe()
         command = [
+            *prefix,
             *(sys.executable, "-m", "carpool.host"),
             *("--config", str(self.folder / "host.json"), "--socket", str(self.socket)),
             *("--listening-fd", str(write), *arguments),
         ]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                command, stdout=log, stderr=log, pass_fds=[write], env=self.environment()
+                command,
+                stdout=log,
+                stderr=log,
+                pass_fds=[write],
+                env=self.environment(),
+                preexec_fn=None if limits is None else partial(_limit, limits),  # noqa: PLW1509 - one thread
             )
         os.close(write)
         assert select.select([read], [], [], PATIENCE)[0], "the supervisor does not listen"
@@ -80,6 +104,10 @@ class RunningHost:
         with self.client() as client:
             return int(client.statistics()["pid"])
 
+    def arenas_mapped(self) -> int:
+        """Arenas that the child holds in its memory."""
+        return arenas_mapped(self.statistics()["pid"])
+
     def settles(self, condition: Callable[[], bool]) -> bool:
         """Whether the host comes to a state; each question gives its event loop turns to do so."""
         return any(condition() for _ in range(100) if self.statistics())
@@ -105,6 +133,21 @@ class RunningHost:
         if self.process.poll() is None:
             self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def open_descriptors(pid: int) -> int:
+    """How many files a process has open."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def arenas_mapped(pid: int) -> int:
+    """How many arenas a process has mapped."""
+    return Path(f"/proc/{pid}/maps").read_text().count("carpool-arena")
+
+
+def _limit(limits: Mapping[str, int]) -> None:
+    for name, value in limits.items():
+        resource.setrlimit(getattr(resource, name), (value, value))
 
 
 def process_ends(pid: int, seconds: float = PATIENCE) -> bool:
