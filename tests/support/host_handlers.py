@@ -6,7 +6,9 @@ wrong item or client is seen. What it should do besides is asked for by an item'
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -68,6 +70,8 @@ class Digest(Handler):
         if "missing" in self._parameters:
             raise ModelNotFound(f"weights {self._parameters['missing']} do not exist")
         if self._parameters.get("load") == "crash":
+            if "announce" in self._parameters:
+                announce(self._parameters["announce"])
             os.abort()
         if self._parameters.get("load") == "error":
             raise RuntimeError("the device is busy")
@@ -82,8 +86,7 @@ class Digest(Handler):
         if BROKEN in firsts:
             return []
         if GATED in firsts and "announce" in self._parameters:
-            with Path(self._parameters["announce"]).open("wb", buffering=0) as stream:
-                stream.write(b"a")
+            announce(self._parameters["announce"])
             _pass(self._parameters["gate"])
         return [digest(item) for item in batch]
 
@@ -97,6 +100,51 @@ class Idle(Digest):
     def predict(self, batch: NDArray[np.uint8]) -> Sequence[Any]:
         rows = np.zeros((3, self.row_width), np.float32)
         return [rows] * len(batch)
+
+
+class Stuck(Digest):
+    """Hangs inside a library that does not give Python's lock back: no thread runs any more."""
+
+    def predict(self, batch: NDArray[np.uint8]) -> Sequence[Any]:
+        if any(bytes(item[:2]) == b"\xde\xad" for item in batch.reshape(len(batch), -1)):
+            announce(self._parameters["announce"])
+            generation = Path(self._parameters.get("once", "/nonexistent"))
+            if not generation.exists():
+                if "once" in self._parameters:
+                    generation.touch()
+                ctypes.PyDLL(None).pause()
+        return super().predict(batch)
+
+
+class Helped(Digest):
+    """Has a helper process, as loaders and compilers do, and answers with its process id."""
+
+    def load(self, context: LoadContext) -> None:
+        super().load(context)
+        self._helper = os.fork()
+        while self._helper == 0:
+            signal.pause()
+
+    def predict(self, batch: NDArray[np.uint8]) -> Sequence[Any]:
+        return [np.full((1, ROW_WIDTH), self._helper, np.float32)] * len(batch)
+
+
+class LeavesOrphan(Digest):
+    """Starts a process that starts another and ends: whoever is process 1 gets it."""
+
+    def load(self, context: LoadContext) -> None:
+        super().load(context)
+        middle = os.fork()
+        if middle == 0:
+            os.fork()
+            os._exit(0)
+        os.waitpid(middle, 0)
+
+
+def announce(pipe: str) -> None:
+    """Say to the test at the other end that this point is reached."""
+    with Path(pipe).open("wb", buffering=0) as stream:
+        stream.write(b"a")
 
 
 def _pass(gate: str) -> None:
