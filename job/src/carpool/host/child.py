@@ -1,8 +1,8 @@
 """The process that computes: loads the model, serves clients, ends when something is fatal.
 
 Started by the supervisor only, which holds the listening socket. It reports on a pipe, a JSON
-object a line: {"ready": …} once, or {"failed": …} as its last words; the exit code says what the
-supervisor should do about it.
+object a line: {"alive": …} as long as its event loop turns, {"ready": …} once, or {"failed": …} as
+its last words; the exit code says what the supervisor should do about it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -43,6 +44,11 @@ class Report:
         """The model is loaded."""
         _LOG.info("ready: %s", report)
         self._write({"ready": {"weights_bytes": report.memory.weights}})
+
+    def alive(self) -> None:
+        """The event loop turns."""
+        with suppress(BlockingIOError):  # the supervisor is stopped; it will find enough of them
+            self._write({"alive": True})
 
     def failed(self, error: BaseException) -> None:
         """Why this process ends."""
@@ -85,7 +91,7 @@ def _serve(options: argparse.Namespace, report: Report) -> NoReturn:
     listener = socket.socket(fileno=options.listen_fd)
     listener.set_inheritable(False)
     identity = Identity(options.host_id, options.generation)
-    Server(listener, backend, config, identity, report.ready).run()
+    Server(listener, backend, config, identity, on_loaded=report.ready, on_tick=report.alive).run()
 
 
 def _exit_code(error: BaseException) -> int:

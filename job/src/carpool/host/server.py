@@ -60,7 +60,9 @@ class Server:
         backend: Backend,
         config: HostConfig,
         identity: Identity,
+        *,
         on_loaded: Callable[[LoadReport], None],
+        on_tick: Callable[[], None],
     ) -> None:
         """Take everything; nothing runs before `run`.
 
@@ -70,12 +72,14 @@ class Server:
             config: of the host.
             identity: of the host.
             on_loaded: called once, when clients are about to be told READY.
+            on_tick: called regularly, as long as the event loop turns.
         """
         self._listener = listener
         self._backend = backend
         self._config = config
         self._identity = identity
         self._on_loaded = on_loaded
+        self._on_tick = on_tick
         self._selector = selectors.DefaultSelector()
         self._mailbox = Mailbox()
         self._launcher = Launcher(backend, self._mailbox.post)
@@ -238,6 +242,7 @@ class Server:
 
     def _tick(self, now: float) -> None:
         """Show waiting clients that the host lives, look whether the device does; accept again."""
+        self._on_tick()
         self._dispatcher.check_device(now)
         for session in self._sessions.values():
             if session.waits:

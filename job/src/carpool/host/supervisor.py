@@ -20,6 +20,7 @@ import socket
 import sys
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,9 @@ _TERM_SECONDS = 1.0
 """The child gets so long between SIGTERM and SIGKILL."""
 _LOCK_SECONDS = 5.0
 """A killed predecessor's child may need so long to be gone."""
+_SILENCE = (2.0, 2.0)
+"""A child whose event loop has not turned for twice the watchdog's time and two seconds is ended:
+it is stuck where its own watchdog cannot run, in code that does not give Python's lock back."""
 _BACKLOG = 4096
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -51,6 +55,7 @@ class _Child:
         self.pid = pid
         self.pipe = pipe
         self.ready_at: float | None = None
+        self.alive_at: float | None = None
         self.failed: Termination | None = None
         self._unread = b""
 
@@ -66,6 +71,7 @@ class _Child:
         return bool(found)
 
     def _hear(self, said: dict[str, Any]) -> None:
+        self.alive_at = time.monotonic()
         if "ready" in said:
             self.ready_at = time.monotonic()
         if "failed" in said:
@@ -92,6 +98,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._child: _Child | None = None
         self._start_at: float | None = 0.0
+        self._silence = float("inf")
         self._stopping = ""
 
     def run(self, lock: int, on_listening: int | None) -> None:
@@ -108,6 +115,7 @@ class Supervisor:
         if warning := lift_limits(config.device):
             _LOG.warning("%s", warning)
         environment = child_environment(os.environ, config)
+        self._silence = _SILENCE[0] * config.watchdog_seconds + _SILENCE[1]
         signals = self._catch_signals()
         listener = _listen(self._socket_path)
         if (leash := self._leash) is not None:
@@ -119,6 +127,7 @@ class Supervisor:
             while not self._stopping:
                 if self._start_at is not None and time.monotonic() >= self._start_at:
                     self._start(listener, lock, environment)
+                self._check_life()
                 for key, _ in self._selector.select(self._patience()):
                     key.data()
             _LOG.info("ends: %s", self._stopping)
@@ -127,16 +136,34 @@ class Supervisor:
             signals.close()
 
     def _patience(self) -> float | None:
-        return None if self._start_at is None else max(0.0, self._start_at - time.monotonic())
+        due = [at for at in (self._start_at, self._silent_at()) if at is not None]
+        return max(0.0, min(due) - time.monotonic()) if due else None
+
+    def _silent_at(self) -> float | None:
+        """When the child will have been silent for too long; None before its first word."""
+        if self._child is None or self._child.alive_at is None:
+            return None
+        return self._child.alive_at + self._silence
+
+    def _check_life(self) -> None:
+        """End a child that is stuck; its death is handled as any other."""
+        silent_at = self._silent_at()
+        if self._child is None or silent_at is None or time.monotonic() < silent_at:
+            return
+        _LOG.error("generation %d is stuck", self._generation)
+        self._child.alive_at = None
+        # At SIGABRT faulthandler writes to the log where each thread is.
+        _end(self._child.pid, signal.SIGABRT)
 
     def _catch_signals(self) -> socket.socket:
         read, write = socket.socketpair()
         read.setblocking(False)
         write.setblocking(False)
+        # Before the handlers: a signal that one of them swallowed would be lost.
+        signal.set_wakeup_fd(write.fileno())
         # As process 1 of a container it would get no signal that it has no handler for.
         for number in (*_STOP_SIGNALS, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
-        signal.set_wakeup_fd(write.fileno())
         self._selector.register(
             read, selectors.EVENT_READ, lambda: self._on_signals(read.recv(256))
         )
@@ -175,7 +202,10 @@ class Supervisor:
             *("--generation", str(self._generation)),
         ]
         defaults = (*_STOP_SIGNALS, signal.SIGCHLD, signal.SIGPIPE)
-        pid = os.posix_spawn(command[0], command, environment, setsigdef=defaults, setsigmask=())
+        # In a process group of its own, which ends with it.
+        pid = os.posix_spawn(
+            command[0], command, environment, setpgroup=0, setsigdef=defaults, setsigmask=()
+        )
         os.close(write)
         self._child = child = _Child(pid, read)
         self._selector.register(read, selectors.EVENT_READ, lambda: self._on_report(child))
@@ -189,13 +219,18 @@ class Supervisor:
         """Collect every process that ended; as process 1 also such as others left behind."""
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return
-            if pid == 0:
+            if found is None:
                 return
-            if self._child is not None and pid == self._child.pid:
-                self._child_ended(self._child, status)
+            child = self._child
+            if child is None or found.si_pid != child.pid:
+                os.waitpid(found.si_pid, 0)
+                continue
+            _kill_group(child.pid)
+            _, status = os.waitpid(child.pid, 0)
+            self._child_ended(child, status)
 
     def _child_ended(self, child: _Child, status: int) -> None:
         self._child = None
@@ -223,12 +258,27 @@ class Supervisor:
     def _end_child(self) -> None:
         if self._child is None:
             return
-        os.kill(self._child.pid, signal.SIGTERM)
-        handle = os.pidfd_open(self._child.pid)
-        if not select.select([handle], [], [], _TERM_SECONDS)[0]:
-            os.kill(self._child.pid, signal.SIGKILL)
+        _end(self._child.pid, signal.SIGTERM)
+        _kill_group(self._child.pid)
         os.waitpid(self._child.pid, 0)
-        os.close(handle)
+
+
+def _end(pid: int, number: signal.Signals) -> None:
+    """Ask a child to end, and make it if it does not; it is still to be waited for."""
+    os.kill(pid, number)
+    handle = os.pidfd_open(pid)
+    if not select.select([handle], [], [], _TERM_SECONDS)[0]:
+        os.kill(pid, signal.SIGKILL)
+    os.close(handle)
+
+
+def _kill_group(child: int) -> None:
+    """End what a child has started and left behind: it would keep device, lock and socket.
+
+    To be called while the child is not waited for, so that its number is nobody else's.
+    """
+    with suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
 
 
 def _last_words(child: _Child, status: int) -> Termination:
