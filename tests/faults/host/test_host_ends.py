@@ -6,7 +6,6 @@ import os
 import select
 import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,9 +107,9 @@ def test_while_the_next_start_waits_its_time(barrier: Gate) -> None:
 def test_while_clients_are_connected_and_more_wait(barrier: Gate) -> None:
     parameters = {"load_gate": barrier.parameters["gate"]}
     with RunningHost(config(parameters=parameters)) as host:
+        assert not host.statistics()["loaded"]
         child = child_of(host)
         os.kill(child, signal.SIGSTOP)  # nobody accepts them
-        host.client()._link.be_patient()
         waiting = [host.client() for _ in range(3)]
         for client in waiting:
             client._link.be_patient()
@@ -129,12 +128,9 @@ def test_as_process_1_of_a_container(number: signal.Signals) -> None:
         submit(client, b"\1")
         assert list(client.drain())
         supervisor = child_of(host)  # the process that the kernel calls 1
-        (child,) = (
-            int(pid)
-            for pid in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
-            if "zombie" not in Path(f"/proc/{pid}/status").read_text()
-            and "carpool.host.child" in Path(f"/proc/{pid}/cmdline").read_text()
-        )
+        children = Path(f"/proc/{supervisor}/task/{supervisor}/children")
+        assert host.settles(lambda: len(children.read_text().split()) == 1), "orphans stay zombies"
+        child = int(children.read_text())
         handles = [os.pidfd_open(pid) for pid in (supervisor, child)]
         os.kill(supervisor, number)
         for handle in handles:
