@@ -36,7 +36,6 @@ _COUNTERS = {
     "splits": "Batches that were halved to find a bad item, or for want of memory.",
     "out_of_memory": "Batches that did not fit the device's memory.",
     "clients_served": "Tasks that ever connected.",
-    "loads": "Times that the model was loaded by this process.",
 }
 _SECONDS = {
     "queued_ms": ("queue_seconds", "Time that requests waited for the device."),
@@ -108,6 +107,11 @@ def _metrics(figures: Mapping[str, Any]) -> Iterator[Metric]:
         yield CounterMetricFamily(f"carpool_host_{metric}", text, figures[name] / 1e3)
     for name, text in _GAUGES.items():
         yield GaugeMetricFamily(f"carpool_host_{name}", text, figures[name])
+    yield CounterMetricFamily(
+        "carpool_host_loads",
+        "Times that this process loaded the model: 1, or 0 while it loads.",
+        figures["loaded"],
+    )
     yield CounterMetricFamily(
         "carpool_host_restarts",
         "Times that the process that holds the model was started again.",

@@ -256,7 +256,7 @@ class Server:
             "host_id": self._identity.host_id,
             "generation": self._identity.generation,
             "restarts": self._identity.generation - 1,
-            "loads": int(self._loaded),
+            "loaded": self._loaded,
             "clients": sum(session.hello is not None for session in self._sessions.values()),
             "credits": self._dispatcher.credits,
             "arena_bytes": sum(

@@ -62,7 +62,7 @@ def local_hosts(
 def loaded_hosts(directories: Sequence[Path]) -> list[dict[str, Any]]:
     """Figures of the hosts that hold a copy of the model now, whether they had work or not."""
     answers = (ask_figures(each / SOCKET_NAME, timeout=_ANSWER_SECONDS) for each in directories)
-    return [figures for figures in answers if figures and figures["loads"]]
+    return [figures for figures in answers if figures and figures["loaded"]]
 
 
 def host_config(spec: InferenceJobSpec, model: ResolvedModel, hosts: int) -> HostConfig:
