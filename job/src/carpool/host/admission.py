@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from carpool.errors import ProtocolError
 from carpool.host.arena import Arena, ArenaLayout, SlotFormat, adopt_arena
 from carpool.host.backends.base import Backend
@@ -58,8 +60,7 @@ class Admission:
             post: takes an ArenaMapped for each OFFER.
         """
         self._key = config.model_key
-        handler = backend.handler
-        self._format = SlotFormat(handler.input_shape, handler.output_rows, handler.row_width)
+        self._format = backend.slot_format
         self._config = config
         self._backend = backend
         self._post = post
@@ -80,13 +81,13 @@ class Admission:
                 f"this host serves the model with key {self._key}; the task wants "
                 f"{hello.model_key}: it was planned for another model or other parameters",
             )
-        asked = SlotFormat(hello.item_shape, hello.output_rows, hello.row_width, hello.item_dtype)
-        if asked != self._format:
+        asked = _format(hello)
+        if self._format is not None and (asked != self._format or hello.schema):
             raise Refused(RefusalCode.FORMAT, f"the handler has {self._format}, the task {asked}")
         session.hello = hello
         config = self._config
         return request_shape(
-            asked.item_bytes,
+            asked.slot_item_bytes,
             self._backend.max_batch,
             config.expected_clients,
             request_items=config.request_items,
@@ -103,12 +104,13 @@ class Admission:
         """
         if session.hello is None or session.offered:
             raise ProtocolError("OFFER must come once, after HELLO")
-        self._check_budget(offer)
-        layout = ArenaLayout(self._format, offer.slots, offer.items)
+        form = _format(session.hello)
+        self._check_budget(offer, form)
+        layout = ArenaLayout(form, offer.slots, offer.items)
         if layout.size != offer.size:
             raise ProtocolError(
                 f"OFFER of {offer.size} bytes; {offer.slots} slots of {offer.items} items of "
-                f"{self._format} have {layout.size}"
+                f"{form} have {layout.size}"
             )
         descriptor = session.take_descriptor()
         session.offered = True
@@ -118,7 +120,7 @@ class Admission:
         """The client has left, and nothing of its arena is on the device any more."""
         self._backend.detach(arena.memory)
 
-    def _check_budget(self, offer: Offer) -> None:
+    def _check_budget(self, offer: Offer, form: SlotFormat) -> None:
         """Refuse what must not be committed: a sparse file of any size costs a client nothing."""
         slots, items, budget = offer.slots, offer.items, self._config.arena_bytes
         if not (1 <= slots <= MOST_SLOTS and items >= 1):
@@ -126,7 +128,7 @@ class Admission:
                 f"OFFER of {slots} slots of {items} items; an arena has 1 to {MOST_SLOTS} slots"
             )
         least = slots <= _LEAST_SLOTS and items == 1
-        if slots * items * self._format.item_bytes > budget and not least:
+        if slots * items * form.slot_item_bytes > budget and not least:
             raise ProtocolError(
                 f"OFFER of {slots} slots of {items} items; arena_bytes is {budget}, for all clients"
             )
@@ -141,6 +143,24 @@ class Admission:
             self._post(ArenaMapped(session, arena, None))
         finally:
             os.close(descriptor)
+
+
+def _format(hello: Hello) -> SlotFormat:
+    """The format that a client asks for.
+
+    Raises:
+        ProtocolError: a type that is none.
+    """
+    for name in (hello.item_dtype, hello.row_dtype):
+        try:
+            kind = np.dtype(name)
+        except TypeError as error:
+            raise ProtocolError(f"HELLO: {error}") from error
+        if kind.hasobject:
+            raise ProtocolError(f"HELLO: {name} is no type for shared memory")
+    return SlotFormat(
+        hello.item_shape, hello.output_rows, hello.row_width, hello.item_dtype, hello.row_dtype
+    )
 
 
 def welcome_ready(

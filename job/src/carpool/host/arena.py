@@ -7,7 +7,7 @@ slot is the host's. The order is that of the socket's messages, so no atomics ar
 commits all pages before it says READY, and the client touches none before: memory is charged to
 the container that touches it first.
 
-A slot, page aligned:  items [n, *shape] | page | state, counts int32 [n], rows float32 [n, k, w].
+A slot, page aligned:  items [n, *shape] | page | state, counts int32 [n], rows [n, k, w].
 """
 
 from __future__ import annotations
@@ -50,18 +50,30 @@ class SlotFormat:
         item_shape: of one item, for example (height, width, channels).
         item_dtype: numpy name of the items' type.
         output_rows: most rows of one item's result.
-        row_width: float32 columns of a row.
+        row_width: columns of a row.
+        row_dtype: numpy name of the rows' type.
     """
 
     item_shape: tuple[int, ...]
     output_rows: int
     row_width: int
     item_dtype: str = "uint8"
+    row_dtype: str = "float32"
 
     @property
     def item_bytes(self) -> int:
         """Bytes of one item."""
         return prod(self.item_shape) * np.dtype(self.item_dtype).itemsize
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of all rows that one item may have."""
+        return self.output_rows * self.row_width * np.dtype(self.row_dtype).itemsize
+
+    @property
+    def slot_item_bytes(self) -> int:
+        """Bytes of one item and its rows."""
+        return self.item_bytes + self.row_bytes
 
 
 @dataclass(frozen=True)
@@ -85,8 +97,7 @@ class ArenaLayout:
     @cached_property
     def slot_bytes(self) -> int:
         """Bytes from one slot to the next."""
-        rows = 4 * self.items * self.format.output_rows * self.format.row_width
-        return _up(self.rows_offset + rows, _PAGE)
+        return _up(self.rows_offset + self.items * self.format.row_bytes, _PAGE)
 
     @property
     def size(self) -> int:
@@ -103,7 +114,7 @@ class Arena:
         items: [slots, items, *item_shape] of the item type.
         states: int32 [slots], see `SlotState`.
         counts: int32 [slots, items], rows of each item's result.
-        rows: float32 [slots, items, output_rows, row_width].
+        rows: [slots, items, output_rows, row_width] of the row type.
     """
 
     def __init__(self, descriptor: int, layout: ArenaLayout) -> None:
@@ -124,8 +135,8 @@ class Arena:
         self.counts: NDArray[np.int32] = view(
             np.int32, (slots, items), layout.output_offset + _LINE
         )
-        self.rows: NDArray[np.float32] = view(
-            np.float32, (slots, items, form.output_rows, form.row_width), layout.rows_offset
+        self.rows = view(
+            form.row_dtype, (slots, items, form.output_rows, form.row_width), layout.rows_offset
         )
 
 

@@ -22,13 +22,12 @@ from typing import Any, NoReturn
 
 from carpool.errors import CarpoolError
 from carpool.host.backends.base import DeviceLost, LoadReport
-from carpool.host.backends.choose import choose_backend
+from carpool.host.backends.choose import build_backend
 from carpool.host.config import HostConfig
 from carpool.host.dispatcher import Hung
 from carpool.host.process import die_with
-from carpool.host.server import Identity, Server
+from carpool.host.server import Identity, Idle, Server
 from carpool.host.termination import ExitCode
-from carpool.vision.handler import handler_class
 
 _LOG = logging.getLogger("carpool.host")
 
@@ -74,6 +73,9 @@ def main(arguments: list[str]) -> NoReturn:
     report = Report(options.report_fd)
     try:
         _serve(options, report)
+    except Idle as idle:
+        _LOG.info("ends: %s", idle)
+        code = ExitCode.IDLE
     except BaseException as error:  # noqa: BLE001 - the supervisor is told whatever it is
         _LOG.exception("the host ends")
         report.failed(error)
@@ -86,15 +88,14 @@ def main(arguments: list[str]) -> NoReturn:
 def _serve(options: argparse.Namespace, report: Report) -> NoReturn:
     config = HostConfig.read(options.config)
     sys.path[:0] = config.python_path
-    handler = handler_class(config.handler)(config.parameters)
-    backend = choose_backend(handler, config, options.generation)
+    backend = build_backend(config, options.generation)
     listener = socket.socket(fileno=options.listen_fd)
     listener.set_inheritable(False)
     identity = Identity(options.host_id, options.generation)
     Server(listener, backend, config, identity, on_loaded=report.ready, on_tick=report.alive).run()
 
 
-def _exit_code(error: BaseException) -> int:
+def _exit_code(error: BaseException) -> ExitCode:
     if isinstance(error, CarpoolError) and not error.retryable:
         return ExitCode.PERMANENT
     if isinstance(error, DeviceLost):

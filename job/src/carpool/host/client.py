@@ -77,6 +77,8 @@ class HostClient:
         item_shape: tuple[int, ...],
         output_rows: int,
         row_width: int,
+        row_dtype: str = "float32",
+        schema: str = "",
         attempt: str = "",
         host_timeout: float = 600.0,
         revive: Callable[[], object] | None = None,
@@ -89,6 +91,8 @@ class HostClient:
             item_shape: of one uint8 item, as the handler says.
             output_rows: most rows of an item, as the handler says.
             row_width: columns of a row, as the handler says.
+            row_dtype: numpy name of the rows' type, as the handler says.
+            schema: what the items are, where the handler takes any.
             attempt: a label for logs: which task this is.
             host_timeout: seconds to wait while no host shows any life; one that says that it is
                 loading or computing is waited for without limit.
@@ -100,8 +104,10 @@ class HostClient:
         self.host_id = ""
         self.generation = 0
         self.model: dict[str, Any] = {}
-        self._format = SlotFormat(item_shape, output_rows, row_width)
-        self._hello = Hello(model_key, item_shape, "uint8", output_rows, row_width, attempt)
+        self._format = SlotFormat(item_shape, output_rows, row_width, row_dtype=row_dtype)
+        self._hello = Hello(
+            *(model_key, item_shape, "uint8", output_rows, row_width, attempt, row_dtype, schema)
+        )
         self._link = Link(socket_path, host_timeout, revive)
         self._process = os.getpid()
         self._arena: Arena | None = None
@@ -305,7 +311,13 @@ class HostClient:
         request = self._ledger.find(done.request)
         arena, slot = self._mapped(), request.slot
         found: list[Rows | ItemFailure] = []
-        for item, count in enumerate(arena.counts[slot, : request.items].tolist()):
+        counts = arena.counts[slot, : request.items].tolist()
+        alike = not request.failures and len(set(counts)) == 1
+        if alike and 0 <= counts[0] <= self._format.output_rows:
+            # One copy; the items' rows are views of it.
+            found.extend(arena.rows[slot, : request.items, : counts[0]].copy())
+            counts = []
+        for item, count in enumerate(counts):
             if item in request.failures:
                 found.append(request.failures[item])
             elif 0 <= count <= self._format.output_rows:

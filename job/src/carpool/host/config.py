@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from carpool.errors import SpecError
 
-BackendName = Literal["numpy", "simulated", "torch"]
+BackendName = Literal["numpy", "records", "simulated", "torch"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +99,7 @@ class HostConfig:
         request_bytes: most bytes of one request, unless a single item is larger.
         arena_bytes: bound for the arenas of all expected clients together.
         alive_seconds: how often waiting clients hear that the host lives.
+        idle_seconds: the host ends for good after so long without a request; None for never.
         watchdog_seconds: a batch that runs longer than this, and than twenty times what was
             predicted for it, ends the host's child.
     """
@@ -121,6 +122,7 @@ class HostConfig:
     request_bytes: int = 8 << 20
     arena_bytes: int = 2 << 30
     alive_seconds: float = 5.0
+    idle_seconds: float | None = None
     watchdog_seconds: float = 300.0
 
     @property
@@ -191,9 +193,10 @@ class HostConfig:
                 raise SpecError(f"{where}: {name} is {value}, expected ≥ 1 or null")
         if any(size < 1 for size in self.batch_sizes):
             raise SpecError(f"{where}: batch_sizes has {min(self.batch_sizes)}, expected ≥ 1")
-        for name in ("alive_seconds", "watchdog_seconds"):
-            if getattr(self, name) <= 0:
-                raise SpecError(f"{where}: {name} is {getattr(self, name)}, expected > 0")
+        for name in ("alive_seconds", "watchdog_seconds", "idle_seconds"):
+            seconds = getattr(self, name)
+            if seconds is not None and seconds <= 0:
+                raise SpecError(f"{where}: {name} is {seconds}, expected > 0")
 
 
 def _build(cls: type, found: object, where: str) -> Any:

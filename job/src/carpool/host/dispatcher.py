@@ -19,6 +19,7 @@ from carpool.host.counters import Counters
 from carpool.host.launcher import Launcher, Outcome
 from carpool.host.memory import MemoryUse
 from carpool.host.messages import FailureCode, Submit
+from carpool.host.record_handler import UserCodeError
 from carpool.host.session import Session
 from carpool.host.work import Batch, Request
 
@@ -55,6 +56,8 @@ class Dispatcher:
         self._batcher = batcher
         self._sessions = sessions
         self._forget = forget
+        # Of a request of records nothing is of use once one item has failed: its task fails.
+        self._all_or_nothing = config.backend == "records"
         self._counters = Counters()
         self._memory = MemoryUse()
         self._given_at: dict[Batch, float] = {}
@@ -68,6 +71,11 @@ class Dispatcher:
     def credits(self) -> int:
         """Items that the connected clients may have outstanding together."""
         return self._batcher.pacer.arrivals.window
+
+    @property
+    def busy(self) -> bool:
+        """Whether items wait or are on the device."""
+        return bool(self._given_at) or self._batcher.queued > 0
 
     def greeted(self) -> None:
         """Count a client."""
@@ -108,6 +116,8 @@ class Dispatcher:
             batch = self._batcher.next(now)
             if not isinstance(batch, Batch):
                 return batch
+            if self._all_or_nothing and self._answered_without_running(batch, now):
+                continue
             parts = [self._sessions[part.request.client].begin(part, now) for part in batch.parts]
             self._given_at[batch] = now
             self._launcher.submit(batch, parts)
@@ -137,7 +147,7 @@ class Dispatcher:
                 if outcome.rows is not None:
                     session.store(part, outcome.rows[first : first + part.items])
                 else:
-                    session.fail(part, _code(error), f"{type(error).__name__}: {error}")
+                    session.fail(part, _code(error), _text(error))
                 self._complete(session, part.request, outcome, now)
             first += part.items
             self._take_off(session)
@@ -180,6 +190,25 @@ class Dispatcher:
         for part in batch.parts:
             self._take_off(self._sessions[part.request.client])
 
+    def _answered_without_running(self, batch: Batch, now: float) -> bool:
+        """Fail what is left of requests that have failed; whether there was any.
+
+        Otherwise a function that raises for every item would be called for each of them.
+        """
+        failed = [part for part in batch.parts if part.request.failed]
+        if not failed:
+            return False
+        self._batcher.finished(batch, None, now)
+        rest = [part for part in batch.parts if not part.request.failed]
+        if rest:
+            self._batcher.retry(Batch(rest, batch.alone))
+        for part in failed:
+            session, request = self._sessions[part.request.client], part.request
+            if not session.closed:
+                session.fail(part, request.failed[0].code, request.failed[0].text)
+                self._answer_whole(session, request, now)
+        return True
+
     def _take_off(self, session: Session) -> None:
         session.on_device -= 1
         if session.closed and not session.on_device:
@@ -188,10 +217,19 @@ class Dispatcher:
     def _complete(self, session: Session, request: Request, outcome: Outcome, now: float) -> None:
         request.executed += outcome.seconds
         request.batch_items = max(request.batch_items, outcome.batch.items)
+        self._answer_whole(session, request, now)
+
+    def _answer_whole(self, session: Session, request: Request, now: float) -> None:
         if not request.unanswered:
             self._counters.request(request)
             session.answer(request)
             self._batcher.answered(request, now)
+
+
+def _text(error: Exception | None) -> str:
+    if isinstance(error, HandlerError | UserCodeError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
 
 
 def _code(error: Exception | None) -> FailureCode:

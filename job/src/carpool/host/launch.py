@@ -70,14 +70,16 @@ class Leash:
         self.close()
 
 
-def ensure_host(run_directory: Path, *, timeout: float = 60.0) -> Path:
+def ensure_host(run_directory: Path, *, owner: int | None = None, timeout: float = 60.0) -> Path:
     """Give the socket of this machine's host, starting the host if there is none.
 
     Any number of processes may call it at once. A host that was killed is started again by the next
     caller; one that said it cannot work is not.
 
     Args:
-        run_directory: holds `host.json` and the driver's leash.
+        run_directory: holds `host.json`, and the driver's leash where there is no owner.
+        owner: descriptor that becomes readable when the process ends with which a host that is
+            started here is to end (pidfd_open(2)).
         timeout: seconds until the host must listen; loading the model may take longer.
 
     Raises:
@@ -90,7 +92,7 @@ def ensure_host(run_directory: Path, *, timeout: float = 60.0) -> Path:
         if not _listens(socket_path):
             if message := find_message(socket_path):
                 raise message.error()
-            _start(run_directory, socket_path, deadline)
+            _start(run_directory, socket_path, deadline, owner)
     return socket_path
 
 
@@ -124,14 +126,15 @@ def _listens(socket_path: Path) -> bool:
     return True
 
 
-def _start(run_directory: Path, socket_path: Path, deadline: float) -> None:
+def _start(run_directory: Path, socket_path: Path, deadline: float, owner: int | None) -> None:
     log = run_directory / LOG_NAME
     read, write = os.pipe2(os.O_CLOEXEC)
+    leash = ("--leash", str(run_directory / LEASH_NAME))
     command = [
         *(sys.executable, "-P", "-m", "carpool.host"),
         *("--config", str(run_directory / CONFIG_NAME)),
         *("--socket", str(socket_path)),
-        *("--leash", str(run_directory / LEASH_NAME)),
+        *(leash if owner is None else ("--owner-fd", str(owner))),
         *("--listening-fd", str(write)),
     ]
     actions = [
@@ -141,6 +144,8 @@ def _start(run_directory: Path, socket_path: Path, deadline: float) -> None:
         *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inherited()),
     ]
     os.set_inheritable(write, True)
+    if owner is not None:
+        os.set_inheritable(owner, True)
     # A session of its own: Spark ends its workers' process group, and so does Ctrl-C.
     pid = os.posix_spawn(
         command[0], command, host_environment(os.environ), file_actions=actions, setsid=True

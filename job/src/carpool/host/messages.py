@@ -34,6 +34,8 @@ class FailureCode(IntEnum):
     """The device's memory does not hold this item alone."""
     POISONED = 4
     """The host died three times while it ran the request; given by the client itself."""
+    CAPACITY = 5
+    """The result does not fit the client's arena; the text is the number of rows it has."""
 
 
 class RefusalCode(IntEnum):
@@ -52,7 +54,11 @@ class RefusalCode(IntEnum):
 
 
 class Hello(NamedTuple):
-    """Client: who asks, for what model, with items and rows of what shape."""
+    """Client: who asks, for what model, with items and rows of what shape.
+
+    `schema` describes the items where the handler takes any (see `record_handler`): the host does
+    not read it, and only items of equal schema share a batch.
+    """
 
     model_key: str
     item_shape: tuple[int, ...]
@@ -60,6 +66,8 @@ class Hello(NamedTuple):
     output_rows: int
     row_width: int
     attempt: str
+    row_dtype: str = "float32"
+    schema: str = ""
 
 
 class Welcome(NamedTuple):

@@ -75,6 +75,8 @@ _JSON: dict[Kind, tuple[Callable[..., Message], dict[str, type]]] = {
             "output_rows": int,
             "row_width": int,
             "attempt": str,
+            "row_dtype": str,
+            "schema": str,
         },
     ),
     Kind.WELCOME: (Welcome, {"slots": int, "items": int, "host_id": str, "generation": int}),

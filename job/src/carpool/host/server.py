@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import selectors
 import socket
 import time
@@ -49,6 +50,10 @@ class Identity:
 
     host_id: str
     generation: int
+
+
+class Idle(Exception):
+    """No client has asked anything for as long as the configuration allows."""
 
 
 class Server:
@@ -91,13 +96,16 @@ class Server:
         self._model: dict[str, Any] = {}
         self._loaded = False
         # Twice as often as the shorter of what a tick is for, so that neither is late by more.
-        self._tick_seconds = min(config.alive_seconds, config.watchdog_seconds) / 2
-        self._tick_at = time.monotonic()
+        self._idle_seconds = config.idle_seconds or math.inf
+        seconds = (config.alive_seconds, config.watchdog_seconds, self._idle_seconds)
+        self._tick_seconds = min(seconds) / 2
+        self._tick_at = self._busy_at = time.monotonic()
 
     def run(self) -> NoReturn:
         """Load and serve.
 
         Raises:
+            Idle: nothing is asked of it any more.
             CarpoolError: the model cannot be loaded; clients that wait were told why if that is
                 permanent.
             DeviceLost: the device is unusable.
@@ -153,6 +161,7 @@ class Server:
             self._lose(session, RefusalCode.PROTOCOL, str(error))
 
     def _handle(self, session: Session, message: Message) -> None:
+        self._busy_at = time.monotonic()
         match message:
             case Submit():
                 self._dispatcher.accept(session, message, time.monotonic())
@@ -244,6 +253,10 @@ class Server:
         """Show waiting clients that the host lives, look whether the device does; accept again."""
         self._on_tick()
         self._dispatcher.check_device(now)
+        if not self._loaded or self._dispatcher.busy:
+            self._busy_at = now
+        elif now - self._busy_at > self._idle_seconds:
+            raise Idle(f"no request for {now - self._busy_at:.0f} s")
         for session in self._sessions.values():
             if session.waits:
                 session.send(Alive())

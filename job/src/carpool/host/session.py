@@ -11,9 +11,10 @@ import os
 import selectors
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from carpool.errors import ProtocolError
@@ -200,6 +201,7 @@ class Session:
             items=submit.items,
             deaths=submit.deaths,
             arrived=now,
+            key=self.hello.schema if self.hello else None,
         )
         self._requests[submit.request] = request
         return request
@@ -215,9 +217,19 @@ class Session:
             self._mapped().states[part.request.slot] = SlotState.RUNNING
         return self._mapped().items[part.request.slot, part.start : part.stop]
 
-    def store(self, part: Part, rows: list[Rows]) -> None:
-        """Write the rows of a part into the arena."""
+    def store(self, part: Part, rows: Sequence[Rows] | NDArray[Any]) -> None:
+        """Write the rows of a part into the arena; as one block where all items have as many."""
         arena, slot = self._mapped(), part.request.slot
+        most = rows.shape[1] if isinstance(rows, np.ndarray) else max(map(len, rows), default=0)
+        if most > arena.layout.format.output_rows:
+            # Only a client that chose the size itself meets this: it asks again with a larger one.
+            self.fail(part, FailureCode.CAPACITY, str(most))
+            return
+        if isinstance(rows, np.ndarray):
+            arena.counts[slot, part.start : part.stop] = most
+            arena.rows[slot, part.start : part.stop, :most] = rows
+            part.request.unanswered -= part.items
+            return
         for item, found in enumerate(rows, part.start):
             arena.counts[slot, item] = len(found)
             arena.rows[slot, item, : len(found)] = found

@@ -81,14 +81,22 @@ class _Child:
 class Supervisor:
     """Runs children one after another until told to stop, or until there is no point."""
 
-    def __init__(self, config_path: Path, socket_path: Path, leash: socket.socket | None) -> None:
+    def __init__(
+        self,
+        config_path: Path,
+        socket_path: Path,
+        leash: socket.socket | None,
+        owner: int | None = None,
+    ) -> None:
         """Take what is to be served; nothing is touched before `run`.
 
         Args:
             config_path: of the host's configuration.
             socket_path: to listen on.
             leash: connected to the driver; its end is the supervisor's.
+            owner: descriptor that becomes readable when the owner's process ends (pidfd_open(2)).
         """
+        self._owner = owner
         self._config_path = config_path
         self._socket_path = socket_path
         self._leash = leash
@@ -120,6 +128,9 @@ class Supervisor:
         listener = _listen(self._socket_path)
         if (leash := self._leash) is not None:
             self._selector.register(leash, selectors.EVENT_READ, lambda: self._on_leash(leash))
+        if (owner := self._owner) is not None:
+            os.set_inheritable(owner, False)
+            self._selector.register(owner, selectors.EVENT_READ, self._on_owner)
         if on_listening is not None:
             os.write(on_listening, b"1")
             os.close(on_listening)
@@ -184,6 +195,9 @@ class Supervisor:
             pass
         self._stopping = "the driver has ended"
 
+    def _on_owner(self) -> None:
+        self._stopping = "its owner has ended"
+
     def _start(self, listener: socket.socket, lock: int, environment: dict[str, str]) -> None:
         self._start_at = None
         self._generation += 1
@@ -242,6 +256,9 @@ class Supervisor:
         if self._stopping:
             return
         code = os.waitstatus_to_exitcode(status)
+        if code == ExitCode.IDLE:
+            self._stopping = "nobody needs it"
+            return
         served = None if child.ready_at is None else time.monotonic() - child.ready_at
         delay = self._policy.died(served)
         if code == ExitCode.PERMANENT:
@@ -309,7 +326,9 @@ def main(arguments: list[str]) -> int:
             return 0
         if options.metrics_port is not None:
             _serve_metrics(options.metrics_port, socket_path)
-        Supervisor(options.config, socket_path, leash).run(lock, options.listening_fd)
+        Supervisor(options.config, socket_path, leash, options.owner_fd).run(
+            lock, options.listening_fd
+        )
     except _GivenUp as end:
         return _give_up(socket_path, end.termination)
     except CarpoolError as error:
@@ -401,5 +420,6 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--socket", type=Path, required=True, help="Unix socket to listen on")
     parser.add_argument("--metrics-port", type=int, help="serve Prometheus metrics on this port")
     parser.add_argument("--leash", type=Path, help="socket of the driver; the host ends with it")
+    parser.add_argument("--owner-fd", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--listening-fd", type=int, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)

@@ -27,6 +27,8 @@ class ExitCode(IntEnum):
     """It cannot start, and would not the next time."""
     DEVICE_LOST = 65
     """The device is unusable for any process."""
+    IDLE = 66
+    """Nobody has asked anything of it for as long as it was told to wait."""
     HUNG = 70
     """The device did not come back; a new process may find it well."""
     CRASHED = 75

@@ -101,6 +101,11 @@ class Batch:
     alone: bool = False
 
     @property
+    def key(self) -> Hashable:
+        """What its requests have in common."""
+        return self.parts[0].request.key
+
+    @property
     def items(self) -> int:
         """How many items it has."""
         return sum(part.items for part in self.parts)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carpool.errors import HandlerError, ModelError
+from carpool.host.arena import SlotFormat
 from carpool.host.config import HostConfig
 from carpool.host.memory import MemoryUse, per_item_bytes
 from carpool.host.model_files import ModelPaths
@@ -93,6 +94,12 @@ class Backend(ABC):
         self.max_batch = config.max_batch or self.default_max_batch
         self.shapes = self._choose_shapes()
 
+    @property
+    def slot_format(self) -> SlotFormat | None:
+        """What every client must have; None where each brings its own."""
+        handler = self.handler
+        return SlotFormat(handler.input_shape, handler.output_rows, handler.row_width)
+
     def load(self, model: ModelPaths) -> LoadReport:
         """Load the model, run first batches, prove what the host promises.
 
@@ -154,6 +161,10 @@ class Backend(ABC):
         Raises:
             OutOfMemory: the device's memory does not hold it.
         """
+
+    def stage_keyed(self, parts: Sequence[Items], key: Hashable) -> Any:  # noqa: ARG002 - for backends of records
+        """`stage`, told what the requests of the batch have in common (`Request.key`)."""
+        return self.stage(parts)
 
     @abstractmethod
     def launch(self, staged: Any) -> Any:

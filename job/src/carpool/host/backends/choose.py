@@ -8,11 +8,27 @@ from typing import get_args
 from carpool.errors import HandlerError, SpecError
 from carpool.host.backends.base import Backend
 from carpool.host.backends.numpy import NumpyBackend
+from carpool.host.backends.records import RecordBackend
 from carpool.host.backends.simulated import SimulatedBackend
 from carpool.host.config import BackendName, HostConfig
-from carpool.vision.handler import Handler
+from carpool.host.record_handler import record_handler_class
+from carpool.vision.handler import Handler, handler_class
 
 VARIABLE = "CARPOOL_HOST_BACKEND"
+
+
+def build_backend(config: HostConfig, generation: int) -> Backend:
+    """Make the handler that the configuration names, and its backend.
+
+    Raises:
+        SpecError, HandlerError: as `choose_backend`, or there is no such handler.
+    """
+    if config.backend == "records":
+        return RecordBackend(
+            record_handler_class(config.handler)(config.parameters), config, generation
+        )
+    handler = handler_class(config.handler)(config.parameters)
+    return choose_backend(handler, config, generation)
 
 
 def choose_backend(handler: Handler, config: HostConfig, generation: int) -> Backend:
@@ -23,10 +39,9 @@ def choose_backend(handler: Handler, config: HostConfig, generation: int) -> Bac
         HandlerError: the handler cannot run on the one named.
     """
     name = config.backend or os.environ.get(VARIABLE) or handler.framework
-    if name not in get_args(BackendName):
-        raise SpecError(
-            f"{VARIABLE} is {name!r}, expected one of {', '.join(get_args(BackendName))}"
-        )
+    known = [known for known in get_args(BackendName) if known != "records"]
+    if name not in known:
+        raise SpecError(f"{VARIABLE} is {name!r}, expected one of {', '.join(known)}")
     needs = "torch" if name == "torch" else "numpy"
     if handler.framework != needs:
         raise HandlerError(
