@@ -7,3 +7,4 @@ from support.local_fixtures import (  # noqa: F401 - pytest finds fixtures by th
     real_job,
     reference_run,
 )
+from support.spark_sessions import spark  # noqa: F401 - as above

@@ -141,7 +141,7 @@ def _start(run_directory: Path, socket_path: Path, deadline: float, owner: int |
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
         (os.POSIX_SPAWN_DUP2, 1, 2),
-        *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inherited()),
+        *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inherited() if descriptor != owner),
     ]
     os.set_inheritable(write, True)
     if owner is not None:
