@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
+import signal
 import tempfile
 from pathlib import Path
 
 import pytest
+from pyspark import cloudpickle
 
 from carpool.errors import HostStartFailed
+from carpool.host.launch import wait_for_end
+from carpool.host.supervisor import lock_file
 from carpool.udf.executor_host import (
     ExecutorHost,
     _executor_key,
@@ -18,6 +23,7 @@ from carpool.udf.executor_host import (
     private_root,
 )
 from carpool.udf.spec import FunctionSpec, ReturnType
+from support.host_process import PATIENCE
 
 
 @pytest.fixture
@@ -114,3 +120,25 @@ def test_the_owner_is_this_process_s_parent():
         assert int(fields[fields.index("Pid:") + 1]) == os.getppid()
     finally:
         os.close(descriptor)
+
+
+def test_a_folder_that_was_removed_meanwhile_is_made_again(temporary):
+    host = ExecutorHost(spec(pickled=cloudpickle.dumps(lambda: abs)))
+    shutil.rmtree(host.directory.parent)
+    try:
+        assert host.ensure().exists()
+    finally:
+        lock = lock_file(host.directory / "host.sock")
+        supervisor = _holder(lock)
+        os.kill(supervisor, signal.SIGTERM)
+        assert wait_for_end(host.directory, PATIENCE)
+
+
+def _holder(lock: Path) -> int:
+    """The process that holds a file's lock (proc(5), locks)."""
+    number = str(lock.stat().st_ino)
+    for line in Path("/proc/locks").read_text().splitlines():
+        fields = line.split()
+        if fields[1] == "FLOCK" and fields[5].rpartition(":")[2] == number:
+            return int(fields[4])
+    raise AssertionError(f"nobody holds {lock}")

@@ -66,14 +66,14 @@ class SlotFormat:
         return prod(self.item_shape) * np.dtype(self.item_dtype).itemsize
 
     @property
-    def row_bytes(self) -> int:
-        """Bytes of all rows that one item may have."""
+    def result_bytes(self) -> int:
+        """Bytes that one item's rows may take."""
         return self.output_rows * self.row_width * np.dtype(self.row_dtype).itemsize
 
     @property
     def slot_item_bytes(self) -> int:
         """Bytes of one item and its rows."""
-        return self.item_bytes + self.row_bytes
+        return self.item_bytes + self.result_bytes
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class ArenaLayout:
     @cached_property
     def slot_bytes(self) -> int:
         """Bytes from one slot to the next."""
-        return _up(self.rows_offset + self.items * self.format.row_bytes, _PAGE)
+        return _up(self.rows_offset + self.items * self.format.result_bytes, _PAGE)
 
     @property
     def size(self) -> int:

@@ -36,6 +36,8 @@ _EXECUTOR_VARIABLE = "SPARK_LOCAL_DIRS"
 _FAILURE_SECONDS = 60.0
 """What failed is not tried again for so long: the attempts of a task fail at once."""
 _ABANDONED_SECONDS = 3600.0
+_LONGEST_BATCH = 3600.0
+"""Seconds. Nobody has measured this function: it may well take minutes for a batch."""
 _LONGEST_SCHEMA = 2048
 """Characters; a message holds 4096 bytes."""
 _REQUEST_ITEMS = (64, 4096)
@@ -73,6 +75,7 @@ class ExecutorHost:
         """
         if not (self.directory / CONFIG_NAME).exists():
             _remove_abandoned(self._root, keep=self.directory.parent)
+            _private(self.directory.parent)  # removed, if this executor has rested for long
             _private(self.directory)
             _write(self.directory / FUNCTION_NAME, self._spec.pickled)
             self._config.write(self.directory / CONFIG_NAME)
@@ -110,6 +113,7 @@ class ExecutorHost:
             expected_clients=tasks,
             request_items=max(least, min(spec.batch_size, most)),
             idle_seconds=spec.idle_seconds,
+            watchdog_seconds=_LONGEST_BATCH,
             # What the worker can import (Spark's --py-files among it), the function can.
             python_path=tuple(entry for entry in sys.path if entry),
         )
