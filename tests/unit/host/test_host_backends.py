@@ -15,8 +15,9 @@ from carpool.errors import (
     ModelNotFound,
     SpecError,
 )
-from carpool.host.backends.base import Backend, OutOfMemory
+from carpool.host.backends.base import OutOfMemory
 from carpool.host.backends.choose import VARIABLE, choose_backend
+from carpool.host.backends.handler_backend import HandlerBackend
 from carpool.host.backends.numpy import NumpyBackend
 from carpool.host.backends.simulated import SimulatedBackend
 from carpool.host.config import HostConfig, ModelFiles, SimulatedDevice
@@ -26,7 +27,7 @@ from support.host_handlers import SHAPE, Digest, digest, make_items
 from support.host_process import config
 
 
-def loaded(settings: HostConfig, handler: Digest | None = None) -> Backend:
+def loaded(settings: HostConfig, handler: Digest | None = None) -> HandlerBackend:
     backend = choose_backend(handler or Digest({}), settings, 1)
     backend.load(ModelPaths())
     return backend

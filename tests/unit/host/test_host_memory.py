@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from carpool.errors import ModelError
 from carpool.host.arena import ArenaLayout, SlotFormat, create_arena
-from carpool.host.backends.base import Backend
 from carpool.host.backends.choose import choose_backend
+from carpool.host.backends.handler_backend import HandlerBackend
 from carpool.host.config import HostConfig, SimulatedDevice
 from carpool.host.memory import MemoryUse, ProcessMemory, per_item_bytes
 from carpool.host.model_files import ModelPaths
@@ -26,7 +26,7 @@ MIB = 1 << 20
 DEVICE = SimulatedDevice(weights_bytes=100 * MIB, item_bytes=10 * MIB)
 
 
-def loaded(settings: HostConfig, handler: Digest | None = None) -> Backend:
+def loaded(settings: HostConfig, handler: Digest | None = None) -> HandlerBackend:
     backend = choose_backend(handler or Digest({}), settings, 1)
     backend.load(ModelPaths())
     return backend

@@ -156,7 +156,7 @@ class Launcher:
     def _begin(self, job: _Job, begun: float) -> _Running | Exception:
         """Stage and launch; what a failed batch held on the device is free when this returns."""
         try:
-            on_device = self._backend.stage_keyed(job.parts, job.batch.key)
+            on_device = self._backend.stage(job.parts, job.batch.key)
             staged = time.monotonic()
             handle = self._backend.launch(on_device)
         except Exception as error:  # noqa: BLE001 - a handler may raise anything

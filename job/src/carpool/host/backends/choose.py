@@ -7,6 +7,7 @@ from typing import get_args
 
 from carpool.errors import HandlerError, SpecError
 from carpool.host.backends.base import Backend
+from carpool.host.backends.handler_backend import HandlerBackend
 from carpool.host.backends.numpy import NumpyBackend
 from carpool.host.backends.records import RecordBackend
 from carpool.host.backends.simulated import SimulatedBackend
@@ -31,7 +32,7 @@ def build_backend(config: HostConfig, generation: int) -> Backend:
     return choose_backend(handler, config, generation)
 
 
-def choose_backend(handler: Handler, config: HostConfig, generation: int) -> Backend:
+def choose_backend(handler: Handler, config: HostConfig, generation: int) -> HandlerBackend:
     """Make the backend that the configuration, else the environment, else the handler names.
 
     Raises:

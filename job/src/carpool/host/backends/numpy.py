@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from carpool.host.backends.base import Backend, Items, check_rows, gather
+from carpool.host.backends.base import Items, gather
+from carpool.host.backends.handler_backend import HandlerBackend, check_rows
 from carpool.host.memory import ProcessMemory
 from carpool.vision.handler import LoadContext, Rows
 
@@ -21,7 +22,7 @@ class HostBatch:
     items: int
 
 
-class NumpyBackend(Backend):
+class NumpyBackend(HandlerBackend):
     """Computes in `launch`."""
 
     def load_model(self, context: LoadContext) -> None:
@@ -44,7 +45,7 @@ class NumpyBackend(Backend):
         """Most memory of this process since then."""
         return ProcessMemory.peak_bytes()
 
-    def stage(self, parts: Sequence[Items]) -> HostBatch:
+    def stage(self, parts: Sequence[Items], key: Hashable = None) -> HostBatch:  # noqa: ARG002 - a handler has one kind of items
         """Gather the parts; read-only, because a single part is the client's own memory."""
         batch = gather(parts, self.shapes).view()
         batch.flags.writeable = False

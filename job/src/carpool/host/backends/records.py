@@ -7,7 +7,7 @@ in `launch`.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,6 @@ from carpool.host.config import HostConfig
 from carpool.host.memory import MemoryUse
 from carpool.host.model_files import ModelPaths
 from carpool.host.record_handler import RecordHandler, RecordResults, UserCodeError
-from carpool.host.shapes import BatchShapes
-from carpool.vision.handler import LoadContext
 
 _SPOILED = ("CUDA error", "CUDA driver error", "cudaError")
 """What frameworks say when no later call of this process will succeed either."""
@@ -41,30 +39,23 @@ class RecordBatch:
 class RecordBackend(Backend):
     """Runs a `RecordHandler`. Its clients need not agree on a format, so `slot_format` is None."""
 
-    def __init__(self, handler: RecordHandler, config: HostConfig, generation: int) -> None:  # noqa: D417 - as Backend
+    def __init__(self, handler: RecordHandler, config: HostConfig, generation: int) -> None:
         """Take what is to be run; see `Backend`.
 
         Args:
-            handler: not loaded yet. It is no vision handler: `self.handler` stays unset.
+            handler: not loaded yet.
+            config: of the host.
+            generation: which child of the supervisor this is, from 1.
         """
-        self.config = config
-        self.generation = generation
-        self.depth = 1
-        self.max_batch = config.max_batch or self.default_max_batch
-        self.shapes = BatchShapes()
-        self._records = handler
-
-    @property
-    def slot_format(self) -> None:
-        """Each client brings its own."""
-        return
+        super().__init__(config, generation)
+        self._handler = handler
 
     def load(self, model: ModelPaths) -> LoadReport:  # noqa: ARG002 - the handler knows its files
         """Have the handler load its model."""
         begun = time.monotonic()
-        self._records.load()
+        self._handler.load()
         return LoadReport(
-            device=self.device_name(),
+            device="chosen by the function",
             load_seconds=time.monotonic() - begun,
             warm_up_seconds=0.0,
             max_batch=self.max_batch,
@@ -73,34 +64,11 @@ class RecordBackend(Backend):
             memory=MemoryUse(),
         )
 
-    def load_model(self, context: LoadContext) -> None:  # noqa: ARG002 - see `load`
-        """Have the handler load its model."""
-        self._records.load()
-
-    def device_name(self) -> str:
-        """The handler's code chooses; the host does not know."""
-        return "chosen by the function"
-
-    def weights_bytes(self) -> int:
-        """Unknown: 0."""
-        return 0
-
-    def begin_peak(self) -> None:
-        """Nothing is measured."""
-
-    def peak_bytes(self) -> int:
-        """Unknown: 0."""
-        return 0
-
-    def stage(self, parts: Sequence[Items]) -> RecordBatch:
-        """Records have a schema; the launcher calls `stage_keyed`."""
-        return self.stage_keyed(parts, "")
-
-    def stage_keyed(self, parts: Sequence[Items], key: Any) -> RecordBatch:
+    def stage(self, parts: Sequence[Items], key: Hashable = None) -> RecordBatch:
         """Gather the parts; read-only, because a single part is the client's own memory."""
         records = gather(parts, self.shapes).view()
         records.flags.writeable = False
-        return RecordBatch(records, key)
+        return RecordBatch(records, str(key))
 
     def launch(self, staged: RecordBatch) -> RecordResults:
         """Compute.
@@ -111,7 +79,7 @@ class RecordBackend(Backend):
             ProcessSpoiled: the device refuses this process.
         """
         try:
-            return self._records.predict(staged.records, staged.schema)
+            return self._handler.predict(staged.records, staged.schema)
         except MemoryError as error:
             raise OutOfMemory(str(error)) from error
         except UserCodeError as error:

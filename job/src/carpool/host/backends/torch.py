@@ -6,7 +6,7 @@ threads, so every batch is padded to one shape and the threads are fixed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from carpool.host.backends.base import Backend, Items, OutOfMemory, check_rows, gather
+from carpool.host.backends.base import Items, OutOfMemory, gather
+from carpool.host.backends.handler_backend import HandlerBackend, check_rows
 from carpool.host.config import HostConfig
 from carpool.host.memory import ProcessMemory
 from carpool.vision.handler import Handler, LoadContext, Rows
@@ -37,7 +38,7 @@ class TorchRun:
     items: int
 
 
-class TorchBackend(Backend):
+class TorchBackend(HandlerBackend):
     """One model on one torch device; the default batch is small, since CPUs gain nothing by it."""
 
     default_max_batch = 8
@@ -87,7 +88,7 @@ class TorchBackend(Backend):
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def stage(self, parts: Sequence[Items]) -> TorchBatch:
+    def stage(self, parts: Sequence[Items], key: Hashable = None) -> TorchBatch:  # noqa: ARG002 - a handler has one kind of items
         """Gather the parts and move them to the device."""
         batch = torch.from_numpy(gather(parts, self.shapes))
         with _memory_errors():
