@@ -76,7 +76,7 @@ class Digest(Handler):
         if self._parameters.get("load") == "error":
             raise RuntimeError("the device is busy")
         if "load_gate" in self._parameters:
-            _pass(self._parameters["load_gate"])
+            pass_gate(self._parameters["load_gate"])
         self._weights = np.zeros(1000, np.float32)
 
     def predict(self, batch: NDArray[np.uint8]) -> Sequence[Any]:
@@ -87,7 +87,7 @@ class Digest(Handler):
             return []
         if GATED in firsts and "announce" in self._parameters:
             announce(self._parameters["announce"])
-            _pass(self._parameters["gate"])
+            pass_gate(self._parameters["gate"])
         return [digest(item) for item in batch]
 
     def postprocess(self, rows: Rows, info: Any) -> Rows:
@@ -147,6 +147,7 @@ def announce(pipe: str) -> None:
         stream.write(b"a")
 
 
-def _pass(gate: str) -> None:
+def pass_gate(gate: str) -> None:
+    """Wait until the test opens this gate."""
     with Path(gate).open("rb", buffering=0) as stream:
         stream.read(1)

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from carpool.vision.handler import Handler, Image, LoadContext, Rows
-from support.host_handlers import OUTPUT_ROWS, ROW_WIDTH, SHAPE
+from support.host_handlers import GATED, OUTPUT_ROWS, ROW_WIDTH, SHAPE, announce, pass_gate
 
 if TYPE_CHECKING:
     import torch
 
+HANGS = 253
+"""First byte of an item at which `Convolution` hangs, the first time."""
+
 
 class Convolution(Handler):
-    """One row an item: mean, maximum and minimum of a fixed convolution, then zeros."""
+    """One row an item: mean, maximum and minimum of a fixed convolution, then zeros.
+
+    Parameters: `bad` is the first byte of items that raise; `announce` and `gate` as of `Digest`;
+    `hang_once` names the file that remembers the first time.
+    """
 
     input_shape = SHAPE
     output_rows = OUTPUT_ROWS
     row_width = ROW_WIDTH
 
     def __init__(self, parameters: Mapping[str, Any]) -> None:
+        self._parameters = parameters
         self._bad = parameters.get("bad")
         self._module: Any = None
 
@@ -42,6 +52,15 @@ class Convolution(Handler):
         import torch
 
         assert torch.is_inference_mode_enabled()
+        firsts = batch[:, 0, 0, 0].tolist()
+        if GATED in firsts and "announce" in self._parameters:
+            announce(self._parameters["announce"])
+            pass_gate(self._parameters["gate"])
+        if "hang_once" in self._parameters and HANGS in firsts:
+            once = Path(self._parameters["hang_once"])
+            if not once.exists():
+                once.touch()
+                threading.Event().wait()
         if self._bad is not None and (batch[:, 0, 0, 0] == self._bad).any():
             raise ValueError("a bad item")
         found = self._module(batch.permute(0, 3, 1, 2).float() / 255).flatten(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,6 +44,19 @@ class SlowOracle(ColourOracle):
         found = super().predict(batch)
         threading.Event().wait(0.02 * len(batch))
         return found
+
+
+class FailsOnOneFrame(ColourOracle):
+    """The oracle of a network that does not bear one frame: `badFrame` is its CRC-32."""
+
+    def __init__(self, parameters: Mapping[str, Any]) -> None:
+        super().__init__({key: value for key, value in parameters.items() if key != "badFrame"})
+        self._bad = parameters["badFrame"]
+
+    def predict(self, batch: Any) -> Sequence[Any]:
+        if any(zlib.crc32(item.tobytes()) == self._bad for item in batch):
+            raise FloatingPointError("the activations overflow")
+        return super().predict(batch)
 
 
 class NeverWorks(_OneBox):

@@ -2,23 +2,56 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from carpool.host.client import HostClient, ItemFailure
+from carpool.host.client import Completed, HostClient, ItemFailure
 from carpool.host.config import HostConfig
-from support.host_handlers import make_items
-from support.host_process import RunningHost, config
-from support.host_torch_handler import expected
+from carpool.host.launch import CONFIG_NAME, Leash, ensure_host, wait_for_end
+from support.host_handlers import GATED, OUTPUT_ROWS, ROW_WIDTH, SHAPE, make_items
+from support.host_process import (
+    PATIENCE,
+    TESTS,
+    RunningHost,
+    arenas_mapped,
+    config,
+    gate,
+    process_ends,
+)
+from support.host_torch_handler import HANGS, expected
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
 
 def torch_config(**fields: Any) -> HostConfig:
     return replace(config(**fields), handler="support.host_torch_handler:Convolution")
+
+
+def submit(client: HostClient, items: np.ndarray) -> None:
+    slot = client.acquire()
+    slot.items[: len(items)] = items
+    client.submit(slot, len(items), items)
+
+
+def assert_right(done: Completed) -> None:
+    for rows, item in zip(done.rows, done.tag, strict=True):
+        assert not isinstance(rows, ItemFailure), rows
+        np.testing.assert_allclose(rows, expected(item), rtol=1e-4, atol=1e-5)
+
+
+def first_byte(count: int, seed: int, byte: int) -> np.ndarray:
+    items = make_items(count, seed)
+    items[0, 0, 0, 0] = byte
+    return items
 
 
 def infer(client: HostClient, items: np.ndarray) -> list[Any]:
@@ -51,3 +84,81 @@ def test_deterministic_rows_do_not_depend_on_companions() -> None:
         together = infer(client, items)
         singly = [infer(client, items[index : index + 1])[0] for index in range(13)]
         assert all(map(np.array_equal, together, singly))
+
+
+def test_killed_in_the_middle_of_a_batch_it_costs_nobody_a_request() -> None:
+    with gate() as barrier, RunningHost(torch_config(parameters=barrier.parameters)) as host:
+        clients = [host.client() for _ in range(2)]
+        child = host.child()
+        submit(clients[0], first_byte(4, 0, GATED))
+        barrier.wait()
+        submit(clients[1], make_items(6, 1))
+        os.kill(child, signal.SIGKILL)
+        assert process_ends(child)
+        barrier.open()
+        for client in clients:
+            (done,) = client.drain()
+            assert_right(done)
+        assert host.statistics()["generation"] == 2
+
+
+def test_a_batch_that_hangs_is_noticed_and_runs_again(tmp_path: Path) -> None:
+    settings = torch_config(parameters={"hang_once": str(tmp_path / "once")}, watchdog_seconds=1.0)
+    with RunningHost(settings) as host, host.client() as client, host.client() as other:
+        submit(client, first_byte(3, 0, HANGS))
+        submit(other, make_items(5, 1))
+        for one in (client, other):
+            (done,) = one.drain()
+            assert_right(done)
+        assert client.generation == 2
+
+
+def test_a_client_killed_while_torch_reads_its_memory_disturbs_nobody() -> None:
+    """On a CPU the tensor is the client's own memory: it must stay until the batch is done."""
+    with gate() as barrier, RunningHost(torch_config(parameters=barrier.parameters)) as host:
+        survivor, program = host.client(), "support.host_victims"
+        submit(survivor, make_items(2, 0))
+        assert_right(next(survivor.drain()))
+        child = host.child()
+        assert host.settles(lambda: arenas_mapped(child) == 1)
+        with subprocess.Popen(
+            [sys.executable, "-m", program, host.folder, "step", "6", "gated"],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([TESTS, *sys.path])},
+            stdin=subprocess.PIPE,
+        ) as victim:
+            barrier.wait()
+            victim.kill()
+        assert host.statistics()["running"] == 8
+        assert arenas_mapped(child) == 2
+        barrier.open()
+        submit(survivor, make_items(5, 1))
+        assert_right(next(survivor.drain()))
+        assert host.settles(lambda: arenas_mapped(child) == 1)
+        assert host.child() == child
+
+
+def test_a_worker_with_one_thread_starts_a_host_with_as_many_as_configured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Spark sets OMP_NUM_THREADS to `spark.task.cpus` in its workers (SPARK-28843)."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("MKL_NUM_THREADS", "1")
+    settings = replace(torch_config(), threads=2)
+    with tempfile.TemporaryDirectory(prefix="cpl") as made:
+        folder = Path(made)
+        settings.write(folder / CONFIG_NAME)
+        with Leash(folder):
+            client = HostClient(
+                ensure_host(folder),
+                model_key=settings.model_key,
+                item_shape=SHAPE,
+                output_rows=OUTPUT_ROWS,
+                row_width=ROW_WIDTH,
+            )
+            with client:
+                figures = client.statistics()
+                assert figures["model"]["device"] == "cpu, 2 threads"
+                environment = Path(f"/proc/{figures['pid']}/environ").read_bytes().split(b"\0")
+        assert wait_for_end(folder, PATIENCE)
+    assert b"OMP_NUM_THREADS=2" in environment
+    assert b"MKL_NUM_THREADS=2" in environment
