@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import select
 import signal
@@ -233,6 +234,27 @@ def test_limited_address_space_is_lifted_or_named(folder: Path) -> None:
         )
         with client(folder, settings) as one:
             assert serves(one)
+            for pid in (one.statistics()["pid"], supervisor(one)):
+                limits = Path(f"/proc/{pid}/limits").read_text()
+                assert re.search(r"Max address space +unlimited +unlimited", limits)
+
+
+def test_on_a_cpu_a_limited_address_space_is_lived_with_and_named_in_the_log(folder: Path) -> None:
+    config().write(folder / CONFIG_NAME)
+    limit = 4 << 30
+    with Leash(folder):
+        subprocess.run(
+            [sys.executable, "-c", ENSURE, str(folder)],
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit // 2, limit)),
+            check=True,
+            stdout=subprocess.DEVNULL,
+            timeout=60,
+        )
+        with client(folder, config()) as one:
+            assert serves(one)
+            limits = Path(f"/proc/{one.statistics()['pid']}/limits").read_text()
+            assert re.search(rf"Max address space +{limit} +{limit}", limits)
+    assert "limited to 4096 MiB" in (folder / LOG_NAME).read_text()
 
 
 def test_the_leash_can_be_taken_up_again_after_a_run(folder: Path) -> None:

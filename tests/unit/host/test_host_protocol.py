@@ -92,6 +92,31 @@ def test_a_damaged_packet_is_read_as_a_message_or_refused(
     assert decode(encode(found)) == found
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=8,
+)
+FIELDS = ("model_key", "item_shape", "item_dtype", "output_rows", "row_width", "attempt", "slots")
+BODIES = (
+    st.binary(max_size=300)
+    | JSON.map(lambda value: json.dumps(value).encode())
+    | st.dictionaries(st.sampled_from(FIELDS), JSON).map(lambda value: json.dumps(value).encode())
+    | st.integers(1, 1300).map(lambda depth: b"[" * depth)
+    | st.integers(1, 3000).map(lambda digits: b'{"slots":' + b"9" * digits + b"}")
+)
+
+
+@settings(max_examples=200)
+@given(st.sampled_from(Kind), BODIES)
+def test_any_body_under_an_honest_header_is_a_message_or_refused(kind: Kind, body: bytes) -> None:
+    try:
+        found = decode(struct.pack("<2sBBI", b"CP", 1, kind, len(body)) + body)
+    except ProtocolError:
+        return
+    assert decode(encode(found)) == found
+
+
 @pytest.mark.parametrize(
     ("packet", "said"),
     [
