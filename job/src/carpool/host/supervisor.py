@@ -10,30 +10,25 @@ from __future__ import annotations
 
 import argparse
 import fcntl
-import json
 import logging
 import os
-import select
 import selectors
 import signal
 import socket
 import sys
 import time
 import uuid
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from carpool.errors import CarpoolError, HostStartFailed
+from carpool.host.child_process import ChildProcess
 from carpool.host.config import HostConfig
 from carpool.host.process import check_socket_path, child_environment, describe_end, lift_limits
 from carpool.host.restarts import RestartPolicy
 from carpool.host.termination import ExitCode, Termination, failure_file, leave_message
 
 _LOG = logging.getLogger("carpool.host")
-_TERM_SECONDS = 1.0
-"""The child gets so long between SIGTERM and SIGKILL."""
 _LOCK_SECONDS = 5.0
 """A killed predecessor's child may need so long to be gone."""
 _SILENCE = (2.0, 2.0)
@@ -46,36 +41,6 @@ _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def lock_file(socket_path: Path) -> Path:
     """Locked (flock) while the supervisor of this socket, or its child, lives."""
     return socket_path.with_name(f"{socket_path.name}.lock")
-
-
-class _Child:
-    """One life of the computing process, as its parent sees it."""
-
-    def __init__(self, pid: int, pipe: int) -> None:
-        self.pid = pid
-        self.pipe = pipe
-        self.ready_at: float | None = None
-        self.alive_at: float | None = None
-        self.failed: Termination | None = None
-        self._unread = b""
-
-    def read(self) -> bool:
-        """Read what the child reports; False at end of file."""
-        try:
-            found = os.read(self.pipe, 65536)
-        except BlockingIOError:
-            return True
-        *lines, self._unread = (self._unread + found).split(b"\n")
-        for line in lines:
-            self._hear(json.loads(line))
-        return bool(found)
-
-    def _hear(self, said: dict[str, Any]) -> None:
-        self.alive_at = time.monotonic()
-        if "ready" in said:
-            self.ready_at = time.monotonic()
-        if "failed" in said:
-            self.failed = Termination(**said["failed"])
 
 
 class Supervisor:
@@ -104,7 +69,7 @@ class Supervisor:
         self._generation = 0
         self._policy = RestartPolicy()
         self._selector = selectors.DefaultSelector()
-        self._child: _Child | None = None
+        self._child: ChildProcess | None = None
         self._start_at: float | None = 0.0
         self._silence = float("inf")
         self._stopping = ""
@@ -164,7 +129,7 @@ class Supervisor:
         _LOG.error("generation %d is stuck", self._generation)
         self._child.alive_at = None
         # At SIGABRT faulthandler writes to the log where each thread is.
-        _end(self._child.pid, signal.SIGABRT)
+        self._child.end(signal.SIGABRT)
 
     def _catch_signals(self) -> socket.socket:
         read, write = socket.socketpair()
@@ -221,11 +186,11 @@ class Supervisor:
             command[0], command, environment, setpgroup=0, setsigdef=defaults, setsigmask=()
         )
         os.close(write)
-        self._child = child = _Child(pid, read)
+        self._child = child = ChildProcess(pid, read)
         self._selector.register(read, selectors.EVENT_READ, lambda: self._on_report(child))
         _LOG.info("generation %d started as process %d", self._generation, pid)
 
-    def _on_report(self, child: _Child) -> None:
+    def _on_report(self, child: ChildProcess) -> None:
         if not child.read():
             self._selector.unregister(child.pipe)
 
@@ -242,11 +207,11 @@ class Supervisor:
             if child is None or found.si_pid != child.pid:
                 os.waitpid(found.si_pid, 0)
                 continue
-            _kill_group(child.pid)
+            child.end_group()
             _, status = os.waitpid(child.pid, 0)
             self._child_ended(child, status)
 
-    def _child_ended(self, child: _Child, status: int) -> None:
+    def _child_ended(self, child: ChildProcess, status: int) -> None:
         self._child = None
         if child.pipe in self._selector.get_map():
             child.read()
@@ -262,11 +227,11 @@ class Supervisor:
         served = None if child.ready_at is None else time.monotonic() - child.ready_at
         delay = self._policy.died(served)
         if code == ExitCode.PERMANENT:
-            raise _GivenUp(_last_words(child, status))
+            raise _GivenUp(child.last_words(status))
         if code == ExitCode.DEVICE_LOST:
-            raise _GivenUp(replace(_last_words(child, status), permanent=False))
+            raise _GivenUp(replace(child.last_words(status), permanent=False))
         if delay is None:
-            said = _last_words(child, status)
+            said = child.last_words(status)
             often = f"died {self._policy.failed_starts} times before it was ready, the last time: "
             raise _GivenUp(replace(said, message=often + said.message, permanent=False))
         _LOG.info("next start in %.0f s", delay)
@@ -275,33 +240,9 @@ class Supervisor:
     def _end_child(self) -> None:
         if self._child is None:
             return
-        _end(self._child.pid, signal.SIGTERM)
-        _kill_group(self._child.pid)
+        self._child.end(signal.SIGTERM)
+        self._child.end_group()
         os.waitpid(self._child.pid, 0)
-
-
-def _end(pid: int, number: signal.Signals) -> None:
-    """Ask a child to end, and make it if it does not; it is still to be waited for."""
-    os.kill(pid, number)
-    handle = os.pidfd_open(pid)
-    if not select.select([handle], [], [], _TERM_SECONDS)[0]:
-        os.kill(pid, signal.SIGKILL)
-    os.close(handle)
-
-
-def _kill_group(child: int) -> None:
-    """End what a child has started and left behind: it would keep device, lock and socket.
-
-    To be called while the child is not waited for, so that its number is nobody else's.
-    """
-    with suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)
-
-
-def _last_words(child: _Child, status: int) -> Termination:
-    return child.failed or Termination(
-        "HostCrashed", f"the host was {describe_end(status)}", _log_tail()
-    )
 
 
 class _GivenUp(Exception):
@@ -399,17 +340,6 @@ def _hold(leash: Path | None) -> socket.socket | None:
         connection.close()
         return None
     return connection
-
-
-def _log_tail(size: int = 1500) -> str:
-    """The end of this process's log, if it goes to a file."""
-    try:
-        with Path("/proc/self/fd/2").open("rb") as stream:
-            stream.seek(0, os.SEEK_END)
-            stream.seek(max(0, stream.tell() - size))
-            return stream.read().decode("utf-8", "replace")
-    except OSError:
-        return ""
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
