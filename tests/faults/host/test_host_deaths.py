@@ -291,6 +291,21 @@ def test_a_configuration_that_cannot_be_read_is_reported() -> None:
             host.client().acquire()
 
 
+def test_a_supervisor_that_cannot_work_for_any_reason_leaves_it_in_a_message(
+    tmp_path: Path,
+) -> None:
+    """A reason that nobody thought of, too; another start may do better."""
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    with RunningHost(config(), "--socket", str(taken)) as host:
+        assert host.process.wait(PATIENCE) == 1
+        message = Termination.decode(failure_file(taken).read_bytes())
+        assert message.reason == "IsADirectoryError"
+        assert str(taken) in message.message
+        assert "_listen" in message.traceback
+        assert not message.permanent
+
+
 @pytest.mark.slow
 def test_a_host_that_never_comes_up_is_given_up_with_the_last_reason() -> None:
     with (

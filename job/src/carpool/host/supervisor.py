@@ -17,7 +17,9 @@ import signal
 import socket
 import sys
 import time
+import traceback
 import uuid
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -277,9 +279,16 @@ def main(arguments: list[str]) -> int:
             _LOG.error("%s", error)
             return 1
         return _give_up(socket_path, Termination(error.reason, str(error)))
+    except Exception as error:
+        if lock is None:
+            raise
+        trace = "".join(traceback.format_exception(error))
+        reason, text = type(error).__name__, str(error)
+        return _give_up(socket_path, Termination(reason, text, trace, permanent=False))
     finally:
         if lock is not None:
-            socket_path.unlink(missing_ok=True)
+            with suppress(OSError):  # it may be the reason
+                socket_path.unlink(missing_ok=True)
     return 0
 
 
