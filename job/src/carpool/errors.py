@@ -11,6 +11,7 @@ from one message, so that it survives pickling between Spark's processes.
     │   ├── ModelNotFound
     │   ├── ModelChecksumMismatch
     │   ├── ModelFormatError      a file of the model is malformed, or uses what is not supported
+    │   ├── ModelUnsafe           a file of the model could run code when it is loaded
     │   └── HandlerError          the handler class cannot be imported or breaks its contract
     ├── InputError
     │   ├── NoInput               a pattern of spec.input.uris matches nothing
@@ -73,6 +74,10 @@ class ModelChecksumMismatch(ModelError):
 
 class ModelFormatError(ModelError):
     """A model file is malformed or uses something that is not supported."""
+
+
+class ModelUnsafe(ModelError):
+    """A model file holds something that could run code when loaded; none of it has been run."""
 
 
 class HandlerError(ModelError):

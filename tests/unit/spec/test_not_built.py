@@ -19,13 +19,9 @@ from support.job_documents import job_document
             ["smallest: spec.input.kind: Parquet is not built yet; use Video"],
         ),
         (
-            {
-                "spec__input__kind": "Images",
-                "spec__model": {"format": "TorchExport", "uri": "model.pt2"},
-            },
+            {"spec__input__kind": "Images"},
             [
                 "smallest: spec.input.kind: Images is not built yet; use Video",
-                "smallest: spec.model.format: TorchExport is not built yet; use Python or Darknet",
             ],
         ),
     ],

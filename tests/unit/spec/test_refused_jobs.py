@@ -19,7 +19,8 @@ PINNED = (
 )
 CODE_FILE = (
     "spec.model.allowCode: spec.model.uri names a file that can run code when it is loaded; "
-    "convert it to .safetensors, or set allowCode: true if you trust it"
+    "convert it to .safetensors, use format TorchExport for a .pt2, or set allowCode: true if you "
+    "trust it"
 )
 CODE_IN_CONF = (
     "spec.model.allowCode: spec.spark.conf brings Python code along (spark.submit.pyFiles or "
@@ -244,6 +245,14 @@ def complaints(document: dict[str, Any]) -> list[str]:
         ({"spec__model": {**PYTHON, "uri": "gs://models/w.safetensors"}}, PINNED),
         ({"spec__model": {**PYTHON, "uri": "weights.pth"}}, CODE_FILE),
         ({"spec__model": {**PYTHON, "uri": "Detector.ZIP"}}, CODE_FILE),
+        ({"spec__model": {**PYTHON, "uri": "detector.pt2"}}, CODE_FILE),
+        (
+            {
+                "spec__model": {**TORCH, "handler": "mine:Mine"},
+                "spec__spark__conf": {"spark.submit.pyFiles": "mine.zip"},
+            },
+            CODE_IN_CONF,
+        ),
         # Rules of the spec.
         (
             {"spec__tracking": {}, "spec__input__kind": "Images"},

@@ -29,11 +29,13 @@ class ModelFiles:
         uri: the model file, a local path or file:// URI; None where the handler needs none.
         sha256: what the file at `uri` must hash to; None skips the check.
         files: further files by role, for example {"weights": "/models/yolo.weights"}.
+        files_sha256: what these must hash to, by role; a role that is missing is not checked.
     """
 
     uri: str | None = None
     sha256: str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    files_sha256: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -132,7 +132,9 @@ class Launcher:
 
     def _load_and_launch(self, find_model: Callable[[], ModelPaths]) -> None:
         try:
-            report = self._backend.load(find_model())
+            model = find_model()
+            report = self._backend.load(model)
+            model.check_unchanged()
         except Exception as error:  # noqa: BLE001 - reported, and judged by its type
             self._post(LoadFailed(error))
             return

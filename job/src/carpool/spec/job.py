@@ -111,7 +111,7 @@ class InferenceJobSpec(StrictModel):
 
 def _code_is_allowed(spec: InferenceJobSpec) -> bool:
     brings_code = any(setting in spec.spark.conf for setting in CODE_SETTINGS)
-    return spec.model.format != "Python" or spec.model.allow_code or not brings_code
+    return spec.model.handler is None or spec.model.allow_code or not brings_code
 
 
 _RULES: tuple[Rule[InferenceJobSpec], ...] = (

@@ -19,10 +19,11 @@ from carpool.spec.text import FreeForm, HandlerName, Sha256, Uri
 ModelFormat = Literal["TorchExport", "Python", "Darknet"]
 Precision = Literal["Auto", "Float32", "Float16", "BFloat16"]
 
-# Python source and packages, and the usual names of pickles: all of them run code when loaded.
+# Python source and packages, and the usual names of pickles: all of them run code when loaded. So
+# does a .pt2 in other hands than Carpool's, which inspects one for format TorchExport alone.
 CODE_SUFFIXES = (
     *(".py", ".pyc", ".zip", ".whl", ".egg"),
-    *(".pkl", ".pickle", ".joblib", ".pt", ".pth", ".ckpt", ".bin"),
+    *(".pkl", ".pickle", ".joblib", ".pt", ".pth", ".ckpt", ".bin", ".pt2"),
 )
 
 
@@ -37,7 +38,8 @@ class ModelSpec(StrictModel):
 
     format: ModelFormat = Field(
         description=(
-            "What the model is. TorchExport: a .pt2 archive. Python: a handler class builds the "
+            "What the model is. TorchExport: a .pt2 archive of torch.export.save, refused if it "
+            "holds anything that could run code. Python: a handler class builds the "
             "network and loads its weights, if any, from a .safetensors file. Darknet: a YOLO "
             ".cfg with its .weights and .names."
         ),
@@ -63,14 +65,16 @@ class ModelSpec(StrictModel):
         default=False,
         description=(
             "Allow model files that are code, or run code when they are loaded (Python packages, "
-            "pickles). Not needed for a handler that is already installed where the job runs."
+            "pickles). Not needed for a handler that is already installed where the job runs; of "
+            "no effect on a TorchExport archive, which never runs code of its own."
         ),
     )
     handler: HandlerName | None = Field(
         default=None,
         description=(
             "Class that prepares frames and reads the network's output, as package.module:Class. "
-            "Required for Python, optional for TorchExport, refused for Darknet, which has its own."
+            "Required for Python, refused for Darknet, which has its own. Optional for "
+            "TorchExport: without it the program must be a detector (see the README)."
         ),
         examples=["carpool.vision.oracle:ColourOracle"],
     )
@@ -134,7 +138,8 @@ _RULES: tuple[Rule[ModelSpec], ...] = (
         holds=lambda model: model.format != "Python" or model.allow_code or not _is_code(model),
         message=(
             "spec.model.uri names a file that can run code when it is loaded; convert it to "
-            ".safetensors, or set allowCode: true if you trust it"
+            ".safetensors, use format TorchExport for a .pt2, or set allowCode: true if you "
+            "trust it"
         ),
     ),
 )

@@ -13,7 +13,6 @@ from carpool.spec.job import InferenceJob
 
 _REFUSALS: tuple[tuple[str, Callable[[InferenceJob], str], tuple[str, ...], str], ...] = (
     ("spec.input.kind", lambda job: job.spec.input.kind, ("Images", "Parquet"), "Video"),
-    ("spec.model.format", lambda job: job.spec.model.format, ("TorchExport",), "Python or Darknet"),
 )
 """Field, its value in a job, the values that are not built, and what to use instead."""
 

@@ -1,8 +1,9 @@
 """From `spec.model` to a model that tasks and host can use: its class, its files, their digests.
 
 The driver resolves a model once. Everything that depends on files is read here (a Darknet cfg's
-input size, its class names), so that workers build handlers from parameters alone, and the digests
-of all files go into the job's fingerprint, so that a changed file is another model.
+input size, an exported program's types, class names), so that workers build handlers from
+parameters alone, and the digests of all files go into the job's fingerprint, so that a changed file
+is another model.
 """
 
 from __future__ import annotations
@@ -28,8 +29,16 @@ from carpool.spec import ModelSpec
 from carpool.spec.model import Precision
 from carpool.vision.darknet.resolve import ROLES, complete_parameters, darknet_files
 from carpool.vision.handler import Handler, build_handler, handler_class
+from carpool.vision.torch_export.resolve import check_program
+from carpool.vision.torch_export.resolve import (
+    complete_parameters as complete_exported_parameters,
+)
 
 DARKNET_HANDLER = "carpool.vision.darknet.handler:DarknetDetector"
+EXPORTED_HANDLER = "carpool.vision.torch_export.handler:ExportedDetector"
+
+_BUILT_IN = {"Darknet": DARKNET_HANDLER, "TorchExport": EXPORTED_HANDLER}
+"""Handlers of the formats that need none of the user's; a job of format Python names one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +52,7 @@ class ResolvedModel:
         files: further local files by role.
         digests: sha256 of each file by role, that of `path` under "model".
         precision: as in the spec.
+        max_batch: items of a batch where the model takes but one number of them; else None.
     """
 
     handler: str
@@ -51,6 +61,7 @@ class ResolvedModel:
     files: Mapping[str, Path]
     digests: Mapping[str, str]
     precision: Precision
+    max_batch: int | None = None
 
     def facts(self) -> dict[str, Any]:
         """What makes this model this model, in the words of the job file.
@@ -81,31 +92,41 @@ def resolve_model(spec: ModelSpec, storage: StorageOptions, directory: Path) -> 
     """Find a model's files, bring remote ones here, check them, and complete its parameters.
 
     Args:
-        spec: `spec.model` of a job that is runnable (format Darknet or Python).
+        spec: `spec.model` of a job that is runnable.
         storage: how to reach storage that is not local.
         directory: where copies of remote files go.
 
     Raises:
-        ModelError: a file is missing, is not the one named by sha256, or is malformed.
+        ModelError: a file is missing, is not the one named by sha256, is malformed, or could run
+            code when loaded.
         SpecError: a parameter is wrong.
         InputUnavailable: storage failed; trying again may succeed.
     """
     path = None if spec.uri is None else _local_file(spec.uri, "spec.model.uri", storage, directory)
     files: dict[str, Path] = {}
-    handler, parameters = spec.handler or DARKNET_HANDLER, dict(spec.parameters)
+    handler, parameters = spec.handler or _BUILT_IN[spec.format], dict(spec.parameters)
+    max_batch = None
+    digests: dict[str, str] = {}
+    if path is not None:
+        # Before the file is looked at in any other way.
+        digests["model"] = _sha256(path)
+        _check_digest(spec, digests["model"])
     if spec.format == "Darknet" and spec.uri is not None and path is not None:
         for role, uri in darknet_files(spec.uri, spec.parameters).items():
             field = f"spec.model.parameters.{role}"
             files[role] = _local_file(uri, field, storage, directory)
         parameters = complete_parameters(path, files.get("names"), spec.parameters)
-    digests = {role: _sha256(file) for role, file in files.items()}
-    if spec.format == "Python":
+    elif spec.format == "TorchExport" and path is not None:
+        if spec.handler is None:
+            model = complete_exported_parameters(path, spec.parameters)
+            parameters, max_batch = model.parameters, model.max_batch
+        else:
+            check_program(path)
+    digests |= {role: _sha256(file) for role, file in files.items()}
+    if spec.handler is not None:
         # A handler is code that its user changes between two runs; other code is another model.
         digests["handler"] = _sha256(_source_file(handler))
-    if path is not None:
-        digests["model"] = _sha256(path)
-        _check_digest(spec, digests["model"])
-    return ResolvedModel(handler, parameters, path, files, digests, spec.precision)
+    return ResolvedModel(handler, parameters, path, files, digests, spec.precision, max_batch)
 
 
 def _local_file(uri: str, field: str, storage: StorageOptions, directory: Path) -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carpool.errors import ModelFormatError, ModelNotFound, SpecError
+from carpool.vision.class_names import parse_names
 from carpool.vision.darknet.cfg import read_network
 from carpool.vision.detector_parameters import read_names, read_size, wrong
 
@@ -108,7 +109,7 @@ def read_names_file(path: Path) -> tuple[str, ...]:
         ModelFormatError: it is no text, or a line is empty, or repeats another.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise ModelNotFound(
             f"names {path}: no such file; name it in spec.model.parameters.names, "
@@ -116,13 +117,4 @@ def read_names_file(path: Path) -> tuple[str, ...]:
         ) from error
     except UnicodeDecodeError as error:
         raise ModelFormatError(f"{path.name}: is no text, expected a class name a line") from error
-    names: list[str] = []
-    for number, line in enumerate(lines, start=1):
-        name = line.strip()
-        if not name or name in names:
-            shown = f"{name!r} again" if name else "an empty line"
-            raise ModelFormatError(
-                f"{path.name}:{number}: found {shown}, expected a class name, each once"
-            )
-        names.append(name)
-    return tuple(names)
+    return parse_names(text, path.name)
