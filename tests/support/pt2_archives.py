@@ -42,7 +42,8 @@ class TinyDetector(nn.Module):
         self.conv = nn.Conv2d(3, 4 + len(CLASS_NAMES), kernel_size=4, stride=4)
         self.norm = nn.BatchNorm2d(4 + len(CLASS_NAMES))
         with torch.no_grad():
-            self.conv.weight.copy_(torch.randn(self.conv.weight.shape, generator=generator))
+            for values in self.conv.parameters():
+                values.copy_(torch.randn(values.shape, generator=generator))
         steps = torch.arange(8) * 4.0 + 2.0
         rows, columns = torch.meshgrid(steps, steps, indexing="ij")
         # A buffer that is saved with the weights, and a constant that is not.

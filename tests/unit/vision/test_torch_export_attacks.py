@@ -366,7 +366,7 @@ def test_a_compiled_library_is_refused_before_it_is_loaded(harmless, canary, tmp
         ("data/sample_inputs/other.pt", "is a pickle that belongs to no program"),
         ("data/weights/weight_99", "belongs to no tensor of the program"),
         ("code/model.py", "is no part of an exported program"),
-        ("data/extra/../../model.py", "is no part of an exported program"),
+        ("extra/../../model.py", "is no part of an exported program"),
         ("data\\weights\\weight_0", "is no part of an exported program"),
         ("/etc/passwd", "is no part of an exported program"),
     ],
@@ -394,16 +394,16 @@ def test_an_entry_that_is_there_twice_is_refused(harmless, canary, tmp_path):
 def test_a_compressed_entry_is_refused_so_there_are_no_zip_bombs(harmless, canary, tmp_path):
     path = changed(harmless, tmp_path / "model.pt2", {})
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("model/data/extra/bomb", b"\0" * (64 << 20))
-    refused(path, "data/extra/bomb: is compressed", canary)
+        archive.writestr("model/extra/bomb", b"\0" * (64 << 20))
+    refused(path, "extra/bomb: is compressed", canary)
 
 
 def test_entries_that_overlap_are_refused(harmless, canary, tmp_path):
-    path = changed(harmless, tmp_path / "model.pt2", {"data/extra/a": b"\0" * 100_000})
+    path = changed(harmless, tmp_path / "model.pt2", {"extra/a": b"\0" * 100_000})
     with zipfile.ZipFile(path, "a") as archive:
         [original] = [i for i in archive.infolist() if i.filename.endswith("extra/a")]
         for number in range(20):
-            copy = zipfile.ZipInfo(f"model/data/extra/copy{number}")
+            copy = zipfile.ZipInfo(f"model/extra/copy{number}")
             for field in ("header_offset", "file_size", "compress_size", "CRC"):
                 setattr(copy, field, getattr(original, field))
             archive.filelist.append(copy)

@@ -27,7 +27,7 @@ CONSTANTS = "data/constants/"
 WEIGHTS_CONFIG = "data/weights/model_weights_config.json"
 CONSTANTS_CONFIG = "data/constants/model_constants_config.json"
 SAMPLE_INPUTS = "data/sample_inputs/model.pt"
-CLASS_NAMES = "data/extra/names"
+CLASS_NAMES = "extra/names"
 """Class names, one a line: what `torch.export.save(…, extra_files={"names": …})` writes."""
 
 VERSION = "0"
@@ -44,7 +44,7 @@ _KNOWN = re.compile(
     r"|data/weights/(?:model_weights_config\.json|weight_[0-9]{1,9})"
     r"|data/constants/(?:model_constants_config\.json|tensor_[0-9]{1,9})"
     r"|data/sample_inputs/model\.pt"
-    r"|data/extra/[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*"
+    r"|extra/[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*"
 )
 """Names below the archive's root folder."""
 
@@ -163,6 +163,9 @@ def _entries(zip_file: zipfile.ZipFile, place: Place, size: int) -> dict[str, zi
             raise place.inside(info.filename).unsafe(
                 "is the layout of torch before 2.8, which is loaded by unpickling", _AGAIN
             )
+    # A zip file is read from its end. Where that is missing, zipfile finds that of an inner file.
+    if found and min(info.header_offset for info in found) != 0:
+        raise place.malformed("is truncated, or something stands before the archive", _AGAIN)
     root = found[0].filename.partition("/")[0] if found else ""
     entries: dict[str, zipfile.ZipInfo] = {}
     for info in found:

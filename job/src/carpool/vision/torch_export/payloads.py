@@ -58,7 +58,7 @@ def check_payloads(document: Any, archive: Archive, config: str, folder: str, ki
     dtypes: dict[str, int] = {}
     for tensor, payload in found["config"].items():
         entry, meta = payload["path_name"], payload["tensor_meta"]
-        at = place.element(tensor)
+        at = place.field("config").element(tensor)
         if dtypes.setdefault(entry, meta["dtype"]) != meta["dtype"]:
             raise at.malformed(f"shares {entry} with a tensor of another dtype")
         if folder + entry not in archive:

@@ -40,6 +40,10 @@ _TAKEN = frozenset({*keyword.kwlist, "self", "torch", "pytree", "fx_pytree", "ge
 name = pattern(re.compile(r"(?!__)[A-Za-z_][A-Za-z0-9_]{0,511}"), "an identifier", refused=_TAKEN)
 """Of a value in the graph: torch writes it into the source of the function it generates."""
 
+_RANGE = re.compile(rf"{SYMBOL.pattern}|(?![uz])[A-Za-z0-9_+*/(), -]{{1,256}}")
+"""A symbol or an expression of some, only compared. Torch counts up to the number after a u or
+zuf, which are sizes that depend on data."""
+
 qualified_name = pattern(
     re.compile(r"(?!__)[A-Za-z0-9_]{1,255}(?:\.(?!__)[A-Za-z0-9_]{1,255}){0,63}"),
     "the dotted name of a parameter",
@@ -229,7 +233,7 @@ PROGRAM: Check = struct(
         ),
         "opset_version": mapped(one_of("aten"), integer(0)),
         "range_constraints": mapped(
-            pattern(SYMBOL, "the symbol of a size"),
+            pattern(_RANGE, "the symbol of a size"),
             struct({"min_val": optional(integer()), "max_val": optional(integer())}),
         ),
         "schema_version": struct({"major": integer(0), "minor": integer(0)}),
