@@ -18,12 +18,6 @@ from support.job_documents import job_document
             {"spec__input__kind": "Parquet"},
             ["smallest: spec.input.kind: Parquet is not built yet; use Video"],
         ),
-        (
-            {"spec__input__kind": "Images"},
-            [
-                "smallest: spec.input.kind: Images is not built yet; use Video",
-            ],
-        ),
     ],
 )
 def test_valid_job_that_cannot_run_yet_is_refused_by_field(changes, expected):
