@@ -25,6 +25,15 @@ test: setup ## Run the tests that need no cluster (minutes)
 faults: setup ## Run the tests that kill things: drivers, workers, hosts, writers (minutes)
 	@$(BIN)/python -m pytest tests/faults
 
+.PHONY: bench-host
+bench-host: setup ## Measure the model host on an idle machine; write docs/performance.md (10 minutes)
+	@for name in ipc scheduling whole_job sharing_memory; do \
+		echo "== $$name"; \
+		PYTHONPATH=tests $(BIN)/python -m benchmarks.host.bench_$$name || exit 1; \
+	done
+	@$(BIN)/python -m benchmarks.host.plots
+	@$(BIN)/python -m benchmarks.host.page
+
 .PHONY: lint
 lint: setup ## Check format, lint rules, types and the direction of imports
 	@$(BIN)/ruff format --check .

@@ -1,0 +1,57 @@
+"""Every number of docs/performance.md is one of a record of benchmarks/host."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """The page, its records and the program that makes it from them, free to be changed."""
+    shutil.copytree(ROOT / "benchmarks" / "host", tmp_path / "benchmarks" / "host")
+    (tmp_path / "docs").mkdir()
+    shutil.copy(ROOT / "docs" / "performance.md", tmp_path / "docs")
+    return tmp_path
+
+
+def check(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks.host.page", "--check"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_page_is_what_the_records_give():
+    checked = check(ROOT)
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_a_number_that_is_changed_by_hand_is_found(copy):
+    page = copy / "docs" / "performance.md"
+    record = json.loads((copy / "benchmarks/host/results/sharing_memory.json").read_text())
+    fraction = f"{record['fraction']['median']:.3f}"
+    text = page.read_text()
+    assert fraction in text
+    page.write_text(text.replace(fraction, "0.123"))
+    checked = check(copy)
+    assert checked.returncode == 1
+    assert "run: python -m benchmarks.host.page" in checked.stderr
+
+
+def test_every_record_has_its_picture_and_the_page_shows_it():
+    results = ROOT / "benchmarks" / "host" / "results"
+    records = {path.stem for path in results.glob("*.json")}
+    assert records == {path.stem for path in results.glob("*.png")}
+    page = (ROOT / "docs" / "performance.md").read_text()
+    assert all(f"results/{name}.png" in page for name in records)
