@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.host.record import Record, spread
-from benchmarks.host.watch import Watch, pss_mib
+from benchmarks.host.watch import pss_mib, run_watched
 from carpool.synth.render import render_video
 from carpool.synth.settings import SceneSettings
 from carpool.vision.darknet.cfg import read_network
 from carpool.vision.darknet.random_weights import random_weights
 from carpool.vision.darknet.weights import write_weights
 from support.darknet_cfgs import yolov3_cfg
-from support.local_runs import oracle_job, start_carpool, write_job
+from support.local_runs import oracle_job, write_job
 
 TASKS = 4
 SIZE = 416
@@ -59,17 +59,12 @@ def run(sharing: str, cfg: Path, clips: Path, folder: Path) -> dict[str, Any]:
     }
     job["spec"]["input"]["video"] = {"chunkSeconds": 1, "everyNthFrame": EVERY_NTH}
     file = write_job(folder / "job.yaml", job)
-    with (
-        start_carpool("run", str(file), "-o", "json") as running,
-        Watch(running, pss_mib, 0.5) as watch,
-    ):
-        ended = running.end()
-    assert ended.code == 0, ended.stderr
-    copies = ended.result["modelCopies"]
+    result, seen = run_watched(file, pss_mib, 0.5)
+    copies = result["modelCopies"]
     # Hosts and workers that are all there, and hosts that all hold the model.
     steady = [
         costs
-        for _, costs, counts in watch.seen
+        for _, costs, counts in seen
         if counts["workers"] > TASKS and costs["host"] > copies * _MODEL_MIB
     ]
     assert steady, "the job ended before all tasks had begun"
@@ -80,7 +75,7 @@ def run(sharing: str, cfg: Path, clips: Path, folder: Path) -> dict[str, Any]:
         "hosts_mib": spread([costs["host"] for costs in steady], 1),
         "workers_mib": spread([costs["workers"] for costs in steady], 1),
         "total_mib": spread(total, 1),
-        "seconds": ended.result["seconds"],
+        "seconds": result["seconds"],
     }
 
 

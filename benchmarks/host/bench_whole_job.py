@@ -35,14 +35,14 @@ import numpy as np
 from benchmarks.host.hosts import ROOT
 from benchmarks.host.real_data import real_file
 from benchmarks.host.record import Record, spread
-from benchmarks.host.watch import Watch, between, cpu
+from benchmarks.host.watch import between, cpu, run_watched
 from carpool.host.config import HostConfig
 from carpool.host.process import child_environment
 from carpool.inputs.filesystem import StorageOptions
 from carpool.outputs.folder import OutputFolder
 from carpool.outputs.footers import table_files
 from carpool.vision.darknet.resolve import complete_parameters
-from support.local_runs import oracle_job, start_carpool, write_job
+from support.local_runs import oracle_job, write_job
 
 CORES = len(os.sched_getaffinity(0))
 CHUNK_SECONDS = 5
@@ -128,21 +128,16 @@ def run_job(clips: Path, folder: Path) -> dict[str, Any]:
     }
     job["spec"]["input"]["video"]["chunkSeconds"] = CHUNK_SECONDS
     file = write_job(folder / "job.yaml", job)
-    with (
-        start_carpool("run", str(file), "-o", "json") as running,
-        Watch(running, cpu, 2.0) as watch,
-    ):
-        ended = running.end()
-    assert ended.code == 0, ended.stderr
+    result, seen = run_watched(file, cpu, 2.0)
     manifest = json.loads((folder / "out" / "_manifest.json").read_text())
     [host] = manifest["host"].values()
     steady = steady_rate(list(_commits(folder / "out")), CORES)
-    busy = between(watch.seen, steady["begin"], steady["end"])
+    busy = between(seen, steady["begin"], steady["end"])
     used = {kind: round(1e3 * each / steady["frames_per_s"], 3) for kind, each in busy.items()}
     return steady | {
         "cpu_ms_per_frame": used,
         "cores_busy": sum(busy.values()),
-        "seconds": ended.result["seconds"],
+        "seconds": result["seconds"],
         "host": host,
     }
 

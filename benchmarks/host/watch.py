@@ -1,7 +1,8 @@
-"""Looks at the processes of a running job now and then: what each kind of them costs."""
+"""Runs a job as a user does, and looks at its processes now and then: what each kind costs."""
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -9,12 +10,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import psutil
 
 from benchmarks.host.cpu_time import cpu_seconds
-from support.local_runs import Running
+from support.local_runs import Running, start_carpool
 
 KINDS = {
     "host": "carpool.host",
@@ -24,6 +25,11 @@ KINDS = {
 """What the command line of a kind's processes holds."""
 
 Cost = Callable[[int], float]
+Look = tuple[float, Mapping[str, float], Mapping[str, int]]
+"""A moment as `time.time` gives it, the cost of each kind of process, and how many there were."""
+
+PATIENCE = 1800.0
+"""Seconds that a job may take; on a busy machine many times what it takes on an idle one."""
 
 
 @dataclass
@@ -34,13 +40,13 @@ class Watch:
         running: the job.
         cost: of one process, by its id; OSError where it has ended.
         interval: seconds between two looks.
-        seen: (moment as `time.time` gives it, cost by kind, processes by kind).
+        seen: all looks.
     """
 
     running: Running
     cost: Cost
     interval: float
-    seen: list[tuple[float, Mapping[str, float], Mapping[str, int]]] = field(default_factory=list)
+    seen: list[Look] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         self._ends = threading.Event()
@@ -85,6 +91,17 @@ class Watch:
         return 0.0
 
 
+def run_watched(job: Path, cost: Cost, interval: float) -> tuple[dict[str, Any], list[Look]]:
+    """Run a job file to its end; its result as `-o json` gives it, and what was seen meanwhile."""
+    with (
+        start_carpool("run", str(job), "-o", "json") as running,
+        Watch(running, cost, interval) as watch,
+    ):
+        stdout, stderr = running.process.communicate(timeout=PATIENCE)
+    assert running.process.returncode == 0, stderr
+    return json.loads(stdout.splitlines()[-1]), watch.seen
+
+
 def cpu(pid: int) -> float:
     """CPU seconds of a process so far."""
     return cpu_seconds([pid])
@@ -98,9 +115,7 @@ def pss_mib(pid: int) -> float:
     return 0.0
 
 
-def between(
-    seen: Sequence[tuple[float, Mapping[str, float], Mapping[str, int]]], begin: float, end: float
-) -> dict[str, float]:
+def between(seen: Sequence[Look], begin: float, end: float) -> dict[str, float]:
     """How much each kind's cost rose per second between the first and the last look in a time."""
     within = [(moment, costs) for moment, costs, _ in seen if begin <= moment <= end]
     (first, before), (last, after) = within[0], within[-1]
