@@ -29,11 +29,15 @@ class Device:
 
 @dataclass(frozen=True)
 class Client:
-    """`items` of a request, `prepare` seconds for each, `slots` of its arena."""
+    """`items` of a request, `prepare` seconds for each, `slots` of its arena.
+
+    It has no more than `requests` outstanding, whatever its credits allow.
+    """
 
     items: int
     prepare: float
     slots: int = 4
+    requests: int = 64
 
 
 @dataclass
@@ -115,7 +119,8 @@ class _World:
         client = self._clients[number]
         if self._preparing[number]:
             return
-        if self._outstanding[number] + client.items > self._credits[number]:
+        most = min(self._credits[number], client.requests * client.items)
+        if self._outstanding[number] + client.items > most:
             return
         self._preparing[number] = True
         self._at(now + client.prepare * client.items, "submit", number)

@@ -40,6 +40,28 @@ def test_the_pace_is_counted_from_when_the_client_could_go_on() -> None:
     assert arrivals.rate(2.0) == pytest.approx(100)
 
 
+def test_a_client_that_waits_for_each_answer_prepares_only_after_it() -> None:
+    arrivals = Arrivals()
+    arrivals.admit(1, 8, 0.0)
+    for cycle in range(40):
+        arrivals.submitted(1, 1, 0.1 * cycle)
+        arrivals.answered(1, 1, 0.1 * cycle + 0.09)
+    assert arrivals.window == 1
+    assert arrivals.rate(4.0) == pytest.approx(100, rel=0.01)
+    arrivals.submitted(1, 1, 4.0)
+    assert arrivals.rate(4.0) == 0, "it waits for the answer"
+    assert arrivals.rate_after_answers(4.0) == pytest.approx(100, rel=0.01)
+
+
+def test_a_client_that_begins_to_use_its_window_is_believed() -> None:
+    arrivals = client(window=8)
+    arrivals.answered(1, 1, 0.020)
+    arrivals.answered(1, 1, 0.020)
+    for number in range(3, 9):
+        arrivals.submitted(1, 1, 0.010 * number)
+    assert arrivals.window == 6
+
+
 def test_a_client_that_is_late_is_doing_something_else() -> None:
     arrivals = client(window=8)
     assert arrivals.rate(0.030) > 0

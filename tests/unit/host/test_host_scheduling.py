@@ -27,6 +27,20 @@ def test_eight_clients_on_a_device_with_a_large_fixed_cost(depth: int, prepare: 
     assert max(waits) - min(waits) <= 2
 
 
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("ratio", [5, 20, 100])
+@pytest.mark.parametrize("clients", [2, 8, 16])
+def test_clients_that_wait_for_each_answer_share_one_batch(
+    depth: int, ratio: int, clients: int
+) -> None:
+    """Their credits would allow more; who cut them in two halves would wait for ever for more."""
+    device = Device(ratio * ITEM, ITEM, depth)
+    crowd = [Client(1, 0.2 * MS, slots=64, requests=1)] * clients
+    outcome = run(device, crowd, max_batch=16, seconds=20)
+    assert outcome.mean_batch >= 0.75 * clients
+    assert outcome.throughput >= 0.9 * clients / (device.seconds(clients) + 0.2 * MS)
+
+
 @pytest.mark.parametrize("ratio", [0, 1, 5, 20, 100])
 @pytest.mark.parametrize("clients", [1, 2, 4, 8, 16])
 @pytest.mark.parametrize(

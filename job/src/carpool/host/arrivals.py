@@ -8,10 +8,13 @@ running batch gives its clients their credits back.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 
 _DECAY = 0.8
 """Weight of what was known about a client when it submits again: about five requests count."""
+_REMEMBERED = 8
+"""Requests of a client that tell how much of its window it uses."""
 _LATE = 3.0
 """A client that takes so many times longer than usual is doing something else."""
 _SHORTEST = 1e-5
@@ -25,6 +28,8 @@ class _Pace:
     Attributes:
         window: items it may have outstanding.
         outstanding: items that it has.
+        reached: what it had outstanding after each of its last requests.
+        answered: whether it ever got an answer.
         begun: whether it ever sent a request.
         items: of a request, on average.
         seconds: for preparing a request, on average; 0 while none was seen.
@@ -38,6 +43,19 @@ class _Pace:
     begun: bool = False
     items: float = 1.0
     seconds: float = 0.0
+    reached: deque[int] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+    answered: bool = False
+
+    @property
+    def reach(self) -> int:
+        """Items that it will have outstanding at most, by what it did so far.
+
+        One that waits for each answer before it prepares another request uses no more of a window
+        however large it is. Before the first answer nobody can tell.
+        """
+        if not (self.answered and self.reached):
+            return self.window
+        return min(self.window, max(self.reached))
 
     def rate(self) -> float:
         """Items per second while it prepares."""
@@ -79,6 +97,7 @@ class Arrivals:
                 pace.items = _DECAY * pace.items + (1 - _DECAY) * items
         pace.begun = True
         pace.outstanding += items
+        pace.reached.append(pace.outstanding)
         pace.free_since = None
         self._look(pace, now)
 
@@ -87,6 +106,7 @@ class Arrivals:
         pace = self._paces.get(client)
         if pace is not None:
             pace.outstanding -= items
+            pace.answered = True
             self._look(pace, now)
 
     def rate(self, now: float) -> float:
@@ -106,14 +126,14 @@ class Arrivals:
 
     @property
     def window(self) -> int:
-        """Items that all clients together may have outstanding."""
-        return sum(pace.window for pace in self._paces.values())
+        """Items that all clients together will have outstanding at most."""
+        return sum(pace.reach for pace in self._paces.values())
 
     @staticmethod
     def _look(pace: _Pace, now: float) -> None:
         """See whether the client can prepare another request."""
         # As `HostClient.acquire`: with nothing outstanding one more is always allowed.
-        room = pace.begun and (not pace.outstanding or pace.outstanding + pace.items <= pace.window)
+        room = pace.begun and (not pace.outstanding or pace.outstanding + pace.items <= pace.reach)
         if not room:
             pace.free_since = None
         elif pace.free_since is None:
