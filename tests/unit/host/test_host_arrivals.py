@@ -46,7 +46,7 @@ def test_a_client_that_waits_for_each_answer_prepares_only_after_it() -> None:
     for cycle in range(40):
         arrivals.submitted(1, 1, 0.1 * cycle)
         arrivals.answered(1, 1, 0.1 * cycle + 0.09)
-    assert arrivals.window == 1
+    assert arrivals.reach == 1
     assert arrivals.rate(4.0) == pytest.approx(100, rel=0.01)
     arrivals.submitted(1, 1, 4.0)
     assert arrivals.rate(4.0) == 0, "it waits for the answer"
@@ -59,7 +59,7 @@ def test_a_client_that_begins_to_use_its_window_is_believed() -> None:
     arrivals.answered(1, 1, 0.020)
     for number in range(3, 9):
         arrivals.submitted(1, 1, 0.010 * number)
-    assert arrivals.window == 6
+    assert arrivals.reach == 6
 
 
 def test_a_client_that_is_late_is_doing_something_else() -> None:
@@ -89,7 +89,8 @@ def test_who_left_and_who_was_never_admitted_count_for_nothing() -> None:
     arrivals.submitted(1, 1, 0.020)
     arrivals.answered(1, 1, 0.030)
     arrivals.leave(2)
-    assert arrivals.rate(0.030) == arrivals.rate_after_answers(0.030) == arrivals.window == 0
+    assert arrivals.rate(0.030) == arrivals.rate_after_answers(0.030) == 0
+    assert arrivals.window == arrivals.reach == 0
 
 
 def test_a_window_that_grows_lets_a_waiting_client_go_on() -> None:

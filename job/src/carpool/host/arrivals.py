@@ -126,7 +126,12 @@ class Arrivals:
 
     @property
     def window(self) -> int:
-        """Items that all clients together will have outstanding at most."""
+        """Items that all clients together may have outstanding."""
+        return sum(pace.window for pace in self._paces.values())
+
+    @property
+    def reach(self) -> int:
+        """Items that all clients together will have outstanding at most, by what they did."""
         return sum(pace.reach for pace in self._paces.values())
 
     @staticmethod

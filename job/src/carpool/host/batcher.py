@@ -162,8 +162,8 @@ class Batcher:
         return self._give(Batch(queue.take(items)), now)
 
     def _hold(self, queued: int, now: float) -> float | None:
-        # More than the clients may have outstanding is not worth waiting for: nobody can send it.
-        most = max(1, min(self.max_batch, self.pacer.arrivals.window))
+        # More than the clients will have outstanding is not worth waiting for: nobody sends it.
+        most = max(1, min(self.max_batch, self.pacer.arrivals.reach))
         if not self._running:
             return self.pacer.hold_idle(queued, most, now)
         return self.pacer.hold_busy(queued, most, self._free_at, now)
