@@ -23,7 +23,7 @@ from carpool.host.inquiry import ask_figures
 from support.host_handlers import OUTPUT_ROWS, ROW_WIDTH, SHAPE
 
 TESTS = str(Path(__file__).parents[1])
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds after which something that should happen will not."""
 
 

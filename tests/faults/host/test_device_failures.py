@@ -83,7 +83,7 @@ def test_a_batch_beyond_the_memory_is_halved_and_every_client_gets_its_rows(barr
         assert figures["generation"] == 1
 
 
-def test_an_item_that_alone_is_too_much_fails_alone(barrier: Gate) -> None:
+def test_an_item_that_alone_is_too_much_fails_alone() -> None:
     """Nothing else is lost, and the limit for batches is not the one item's fault."""
     settings = config(backend="simulated", simulated=SimulatedDevice(oom_at_batch=1))
     with RunningHost(settings) as host, host.client() as one, host.client() as other:
@@ -131,11 +131,10 @@ def test_bad_items_are_found_in_a_batch_of_several_clients(
         assert host.statistics()["failed_items"] == len(culprits)
 
 
-def test_a_lost_device_ends_the_supervisor_with_a_message_that_kubernetes_shows_whole(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_lost_device_ends_the_supervisor_with_a_message_that_kubernetes_shows_whole() -> None:
     settings = config(backend="simulated", simulated=SimulatedDevice(lost_at_batch=1))
-    with RunningHost(settings) as host, host.client(host_timeout=0.5) as client:
+    with RunningHost(settings) as host, host.client(host_timeout=1.0) as client:
+        host.child()  # its start may take longer than this client's patience
         submit(client, make_items(2, 0))
         with pytest.raises(HostTimeout, match="injected at batch 1"):
             next(client.drain())
@@ -207,7 +206,7 @@ def test_a_batch_slower_than_predicted_is_waited_for(barrier: Gate) -> None:
         assert host.statistics()["generation"] == 1
 
 
-def test_a_batch_as_long_as_predicted_outlasts_the_watchdogs_time(barrier: Gate) -> None:
+def test_a_batch_as_long_as_predicted_outlasts_the_watchdogs_time() -> None:
     device = SimulatedDevice(base_ms=500)
     settings = config(backend="simulated", simulated=device, watchdog_seconds=0.1)
     with RunningHost(settings) as host, host.client() as client:

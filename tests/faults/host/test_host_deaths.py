@@ -332,6 +332,7 @@ def test_a_client_waits_for_a_model_that_loads_longer_than_its_timeout(barrier: 
         ThreadPoolExecutor(1) as thread,
         socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener,
     ):
+        host.statistics()  # the child's start may take longer than the timeout
         answer = thread.submit(infer, client, make_items(2, 0))
         listener.settimeout(PATIENCE)
         listener.connect(str(host.socket))
