@@ -39,7 +39,7 @@ FACTS = st.dictionaries(NAME, COUNT | NAME | st.booleans() | st.none(), max_size
 SHAPE = st.lists(st.integers(1, 10_000), min_size=1, max_size=8).map(tuple)
 
 MESSAGES: st.SearchStrategy[Message] = st.one_of(
-    st.builds(Hello, NAME, SHAPE, NAME, COUNT, COUNT, NAME),
+    st.builds(Hello, NAME, SHAPE, NAME, COUNT, COUNT, NAME, NAME, NAME),
     st.builds(Welcome, COUNT, COUNT, NAME, COUNT),
     st.builds(Offer, U32, U32, U64),
     st.builds(Ready, COUNT, COUNT, FACTS),
