@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,7 @@ import pytest
 
 from carpool.errors import (
     HandlerError,
-    ModelChecksumMismatch,
     ModelError,
-    ModelNotFound,
     SpecError,
 )
 from carpool.host.backends.base import OutOfMemory
@@ -20,8 +17,8 @@ from carpool.host.backends.choose import VARIABLE, choose_backend
 from carpool.host.backends.handler_backend import HandlerBackend
 from carpool.host.backends.numpy import NumpyBackend
 from carpool.host.backends.simulated import SimulatedBackend
-from carpool.host.config import HostConfig, ModelFiles, SimulatedDevice
-from carpool.host.model_files import ModelPaths, find_model
+from carpool.host.config import HostConfig, SimulatedDevice
+from carpool.host.model_files import ModelPaths
 from carpool.vision.handler import LoadContext, Rows
 from support.host_handlers import SHAPE, Digest, digest, make_items
 from support.host_process import config
@@ -193,19 +190,3 @@ def test_an_unknown_or_unfit_backend_is_refused(monkeypatch: pytest.MonkeyPatch)
         choose_backend(Digest({}), config(), 1)
     with pytest.raises(HandlerError, match="computes with numpy"):
         choose_backend(Digest({}), config(backend="torch"), 1)
-
-
-def test_model_files_are_found_and_checked(tmp_path: Path) -> None:
-    model, weights = tmp_path / "m.cfg", tmp_path / "m.weights"
-    model.write_text("[net]")
-    digest_ = hashlib.sha256(b"[net]").hexdigest()
-    files = {"weights": str(weights)}
-    with pytest.raises(ModelNotFound, match=r"weights file .*m\.weights"):
-        find_model(ModelFiles(uri=str(model), files=files))
-    weights.write_bytes(b"w")
-    for uri in (str(model), model.as_uri()):
-        found = find_model(ModelFiles(uri=uri, sha256=digest_, files=files))
-        assert found == ModelPaths(model, {"weights": weights})
-    with pytest.raises(ModelChecksumMismatch, match=digest_):
-        find_model(ModelFiles(uri=str(model), sha256="0" * 64))
-    assert find_model(ModelFiles()) == ModelPaths()
