@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from carpool.vision.resize import fit
 from support.local_runs import oracle_job, run_carpool, run_job_file, write_job
@@ -188,6 +189,25 @@ def test_own_handlers_load_archives_safely(archive, clips, tmp_path):
     assert ended.code == 1
     assert "ModelUnsafe" in ended.stderr
     assert not canary.exists()
+
+
+def test_a_handlers_network_is_filled_from_a_safetensors_file(clips, tmp_path):
+    path = tmp_path / "tiny.safetensors"
+    save_file(tiny_detector().state_dict(), path)
+    job = exported_job(path, min(clips.glob("*.mp4")), tmp_path / "out", format="Python")
+    job["spec"]["model"] |= {"handler": "support.pt2_handler:Weights", "parameters": {}}
+    job_file = write_job(tmp_path / "job.yaml", job)
+    ended = run_job_file(job_file)
+    assert ended.code == 0, ended.stderr
+    scores = pq.read_table(tmp_path / "out" / "detections")["score"].to_numpy()
+    assert len(scores) > 50
+    assert scores.min() > 0.7
+    path.write_bytes(path.read_bytes()[:-4])
+    job["spec"]["output"]["mode"] = "Overwrite"
+    ended = run_job_file(write_job(job_file, job))
+    assert ended.code == 1
+    assert "ModelFormatError" in ended.stderr
+    assert "tiny.safetensors: is no .safetensors file, or is damaged" in ended.stderr
 
 
 def _example():

@@ -1,4 +1,4 @@
-"""A handler of one's own around an exported program."""
+"""Handlers of one's own that load their files with Carpool's safe loaders."""
 
 from __future__ import annotations
 
@@ -38,3 +38,15 @@ class Mine(Handler):
 
     def postprocess(self, rows: Rows, info: None) -> Rows:
         return rows
+
+
+class Weights(Mine):
+    """The same network, built here and filled from a .safetensors file."""
+
+    def load(self, context: LoadContext) -> None:
+        from carpool.vision.torch.safetensors_file import load_safetensors
+        from support.pt2_archives import TinyDetector
+
+        assert context.model_path is not None
+        self.network = TinyDetector(seed=99).train(False)
+        load_safetensors(context.model_path, self.network)

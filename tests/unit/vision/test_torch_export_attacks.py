@@ -471,7 +471,6 @@ def test_an_encrypted_entry_is_refused(harmless, canary, tmp_path):
         (lambda d: d.update(loader="mine.py"), "has a field 'loader'"),
         (lambda d: d["range_constraints"].update({"u99999999999": {}}), "the symbol of a size"),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_is_not_on_the_lists_is_refused(change, reason, harmless, canary, tmp_path):
     path = changed(harmless, tmp_path / "model.pt2", {PROGRAM: in_json(change)})

@@ -234,6 +234,19 @@ def test_loading_finds_what_the_driver_did_not_see(archive, tmp_path):
         load(bad)
 
 
+def test_weights_of_another_shape_than_the_operators_take_are_named(archive, tmp_path):
+    """Bytes and config agree with each other; only running the program tells."""
+
+    def turned(document) -> None:
+        meta = document["config"]["conv.weight"]["tensor_meta"]
+        meta["sizes"] = [{"as_int": n} for n in (7, 4, 4, 3)]
+        meta["strides"] = [{"as_int": n} for n in (48, 12, 3, 1)]
+
+    bad = changed(archive, tmp_path / "bad.pt2", {CONFIGS["weights"]: in_json(turned)})
+    with pytest.raises(ModelFormatError, match=r"bad\.pt2: fails on a black image: RuntimeError"):
+        loaded(bad)
+
+
 def test_predicting_before_loading_is_an_error(archive):
     detector = ExportedDetector(complete_parameters(archive, PARAMETERS).parameters)
     with pytest.raises(HandlerError, match="before load"):

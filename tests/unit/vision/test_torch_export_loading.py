@@ -131,8 +131,6 @@ def program(change):
         ),
         ({CONFIGS["weights"]: weight_meta(dtype=99)}, "dtype: found 99, expected an integer"),
     ],
-    # A function's own text names its address, which is another in each process.
-    ids=lambda value: value if isinstance(value, str) else "-".join(value),
 )
 def test_what_is_wrong_in_an_archive_is_named(edits, reason, archive, tmp_path):
     path = changed(archive, tmp_path / "model.pt2", edits)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from carpool.errors import ModelError
+from carpool.errors import ModelError, ModelFormatError
 from carpool.vision.torch.precision import dtype_for
 from carpool.vision.torch.yolo_decode import Candidates
 
@@ -46,7 +46,7 @@ class ExportedNetwork(nn.Module):
         super().__init__()
         self._own: torch.dtype = getattr(torch, contract.dtype)
         self._autocast = _autocast_dtype(self._own, precision, device)
-        self._device_type = device.type
+        self._device = device
         self._contract = contract
         self._program = program.module(check_guards=False)
         if self._autocast is not None:
@@ -68,12 +68,40 @@ class ExportedNetwork(nn.Module):
             found[0] if len(found) == 1 else Candidates(*map(torch.cat, zip(*found, strict=True)))
         )
 
+    @torch.inference_mode()
+    def prove(self, size: tuple[int, int], source: str) -> None:
+        """Run a black image: whether weights and operators fit each other is known only then.
+
+        Args:
+            size: (height, width) of the input.
+            source: name of the file, for messages.
+
+        Raises:
+            ModelFormatError: the program fails, or gives something else than it says.
+        """
+        image = torch.zeros(1, *size, 3, dtype=torch.uint8, device=self._device)
+        try:
+            boxes, scores, _ = self(image)
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            # Operators raise whatever they like for tensors that they were not exported with.
+            reason = str(error).strip().partition("\n")[0]
+            raise ModelFormatError(
+                f"{source}: fails on a black image: {type(error).__name__}: {reason[:300]}"
+            ) from error
+        if boxes.shape != (*scores.shape, 4) or len(scores) != 1:
+            raise ModelFormatError(
+                f"{source}: gives boxes {list(boxes.shape)} and scores {list(scores.shape)} for "
+                "one image, expected [1, b, 4] and [1, b]"
+            )
+
     def _part(self, images: torch.Tensor) -> Candidates:
         """Candidates of at most as many images as the program takes."""
         count, least = len(images), self._contract.batch.low
         if count < least:
             images = torch.cat([images, images.new_zeros(least - count, *images.shape[1:])])
-        with torch.autocast(self._device_type, self._autocast, enabled=self._autocast is not None):
+        with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
             given = self._program(images)
         boxes, scores = self._read(_tensors(given))
         best, classes = scores[:count].max(dim=2)

@@ -31,8 +31,8 @@ CLASS_NAMES = "extra/names"
 """Class names, one a line: what `torch.export.save(…, extra_files={"names": …})` writes."""
 
 VERSION = "0"
-MAX_TEXT_BYTES = 256 << 20
-"""Most bytes of an entry that is read into memory: a program of 100,000 operators fits."""
+MAX_TEXT_BYTES = 64 << 20
+"""Most bytes of an entry that is read into memory: a program of 40,000 operators fits."""
 
 _MAX_ENTRIES = 200_000
 _ENCRYPTED = 0x1

@@ -44,7 +44,8 @@ class ExportedDetector(Handler):
         Raises:
             ModelNotFound: there is no such file.
             ModelUnsafe: the archive holds something that is not known to be safe.
-            ModelFormatError: it is malformed, is no detector, or does not fit the parameters.
+            ModelFormatError: it is malformed, is no detector, does not fit the parameters, or fails
+                on a black image.
             ModelError: the program does not compute in the precision asked for.
         """
         import torch  # noqa: PLC0415 - only the host has torch; tasks import this module too
@@ -70,6 +71,7 @@ class ExportedDetector(Handler):
                 precision=context.precision,
                 device=torch.device(context.device),
             )
+        network.prove(self._parameters.input_size, path.name)
         self._detector = Detector(
             network,
             device=torch.device(context.device),

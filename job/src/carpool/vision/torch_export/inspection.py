@@ -111,8 +111,9 @@ def inspect(path: Path) -> Iterator[InspectedProgram]:
                 (CONSTANTS_CONFIG, CONSTANTS, "tensor"),
             )
         }
-        if SAMPLE_INPUTS in archive:
-            check_tensors_only(archive.read(SAMPLE_INPUTS), archive.place.inside(SAMPLE_INPUTS))
+        if SAMPLE_INPUTS in archive and archive.size(SAMPLE_INPUTS):
+            with archive.open(SAMPLE_INPUTS) as inputs:
+                check_tensors_only(inputs, archive.place.inside(SAMPLE_INPUTS))
         yield InspectedProgram(
             path.name,
             program_type(program, place),

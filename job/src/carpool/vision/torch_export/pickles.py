@@ -8,9 +8,9 @@ can import may name a handful of torch's constructors.
 
 from __future__ import annotations
 
-import io
 import pickletools
 import zipfile
+from typing import IO
 
 from carpool.vision.torch_export.place import Place, shown
 
@@ -38,20 +38,18 @@ _MAX_BYTES = 16 << 20
 """Of the instructions alone; tensors lie beside them."""
 
 
-def check_tensors_only(content: bytes, place: Place) -> None:
+def check_tensors_only(stream: IO[bytes], place: Place) -> None:
     """Refuse a file of torch.save that would do anything but build tensors.
 
     Args:
-        content: the file; empty is fine.
+        stream: the file, of which the tensors are not read.
         place: where it is.
 
     Raises:
         ModelUnsafe: it imports something else, or is no such file.
     """
-    if not content:
-        return
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as saved:
+        with zipfile.ZipFile(stream) as saved:
             names = saved.namelist()
             [pickled] = [info for info in saved.infolist() if info.filename.endswith("/data.pkl")]
             if len(set(names)) != len(names) or pickled.compress_type != zipfile.ZIP_STORED:
