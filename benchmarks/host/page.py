@@ -120,7 +120,8 @@ def _scheduling(record: dict[str, Any]) -> Iterable[str]:
     lockstep = rows["lockstep", goal["ratio"], goal["clients"]]
     greedy = rows["greedy", goal["ratio"], goal["clients"]]
     longest = max(row["wait_difference_batches"]["max"] for row in (greedy, lockstep))
-    least = min(row["fraction_of_ideal"] for row in record["rows"] if row["demand"] == "greedy")
+    fractions = [row["fraction_of_ideal"] for row in record["rows"] if row["demand"] == "greedy"]
+    good = sum(fraction >= goal["fraction_of_ideal"] for fraction in fractions)
     yield (
         f"Goals, with b = {goal['ratio']}·a and {goal['clients']} clients: a mean batch of at "
         f"least {goal['mean_batch']:g} in lockstep, "
@@ -129,8 +130,8 @@ def _scheduling(record: dict[str, Any]) -> Iterable[str]:
         f"{goal['wait_difference_batches']:g} batches longer than another, "
         f"{_verdict(longest <= goal['wait_difference_batches'])} with {longest:.2f}. "
         f"Where demand is there (greedy), at least {goal['fraction_of_ideal']:g} of the ideal: "
-        f"{_verdict(least >= goal['fraction_of_ideal'])} in all {len(rows) // 2} cells, "
-        f"{least:.3f} in the worst.\n"
+        f"{_verdict(good == len(fractions))} with {min(fractions):.3f} in the worst of "
+        f"{len(fractions)} cells, {good} of which reach it.\n"
     )
     yield _footnote(record, f"{parameters['seconds']:g} s a cell")
 
@@ -173,13 +174,17 @@ def _whole_job(record: dict[str, Any]) -> Iterable[str]:
     kinds = ", ".join(
         f"{kind} {found['median']:.2f}" for kind, found in job["cpu_ms_per_frame_by_kind"].items()
     )
-    processes = "one process" if way["processes"] == 1 else f"{way['processes']} processes"
+    threads = f"{way['threads']} compute thread{'s' * (way['threads'] > 1)}"
+    processes = (
+        f"one process with {threads}"
+        if way["processes"] == 1
+        else f"{way['processes']} processes with {threads} each"
+    )
     yield (
         f"{parameters['network']}, {parameters['video_seconds']:g} s of video "
         f"({parameters['clip']}), {cores} cores, {parameters['tasks']} tasks. The best loop: "
-        f"{processes} with {way['threads']} compute threads, decoder {way['decoder']}, batch "
-        f"{way['batch']}. The job's CPU time a frame: {kinds}; it kept "
-        f"{job['cores_busy']['median']:.2f} of {cores} cores busy.\n"
+        f"{processes}, decoder {way['decoder']}, batch {way['batch']}. "
+        f"The job's CPU time a frame: {kinds}; it kept {job['cores_busy']['median']:.2f} of {cores} cores busy.\n"
     )
     yield (
         f"Goal: at least {goal:g} of the loop; {_verdict(reached >= goal)} with {reached:.3f} "
@@ -241,11 +246,14 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _footnote(record: dict[str, Any], how: str) -> str:
     machine = record["machine"]
+    busy = machine["load_average"] > machine["cores"] / 2
+    warning = " **Others used the machine meanwhile: times are too long.**" if busy else ""
     versions = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     return (
         f"<sub>{record['date'][:10]}; {machine['cpu']}, {machine['cores']} cores, "
         f"{machine['memory_gib']:g} GiB, Linux {machine['kernel']}, Python {machine['python']}, "
-        f"{versions}; load average at the start {machine['load_average']:g}; {how}.</sub>\n"
+        f"{versions}; load average at the start {machine['load_average']:g}; "
+        f"{how}.{warning}</sub>\n"
     )
 
 

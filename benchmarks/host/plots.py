@@ -122,7 +122,7 @@ def scheduling(record: dict[str, Any]) -> plt.Figure:
 
 def whole_job(record: dict[str, Any]) -> plt.Figure:
     """Frames per second of the loop's ways and of the job; CPU time a frame by process."""
-    figure, (rates, costs) = plt.subplots(1, 2, figsize=(11, 4.6), width_ratios=(1.35, 1))
+    figure, (rates, costs) = plt.subplots(1, 2, figsize=(11.5, 5), width_ratios=(1.35, 1))
     names = {
         (1, "in line"): "one process, all cores",
         (1, "thread"): "one process, decoder in a thread",
@@ -138,7 +138,7 @@ def whole_job(record: dict[str, Any]) -> plt.Figure:
             ls=style,
             marker="o",
             ms=4,
-            label=f"trial: {name}",
+            label=f"trial, {name}",
         )
     batch = record["loop"]["way"]["batch"]
     for what, colour, label in (
@@ -158,7 +158,7 @@ def whole_job(record: dict[str, Any]) -> plt.Figure:
     rates.set_xlabel("batch of the plain loop")
     rates.set_ylabel("frames per second")
     rates.set_title(f"Steady state on {record['machine']['cores']} cores")
-    rates.legend(loc="lower left", fontsize=8.5)
+    rates.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=8.5, ncols=3)
     kinds = record["job"]["cpu_ms_per_frame_by_kind"]
     colours = {"host": BLUE, "workers": LIGHT_BLUE, "JVM": GREY, "driver": DARK}
     costs.bar(0, record["loop"]["cpu_ms_per_frame"]["median"], 0.55, color=GREEN, label="loop")
@@ -167,10 +167,17 @@ def whole_job(record: dict[str, Any]) -> plt.Figure:
         value = kinds[kind]["median"]
         costs.bar(1, value, 0.55, bottom=bottom, color=colour, label=kind)
         if value > 0.4:
-            costs.text(1, bottom + value / 2, f"{kind} {value:.2f}", ha="center", va="center")
+            costs.text(
+                1,
+                bottom + value / 2,
+                f"{kind} {value:.2f}",
+                ha="center",
+                va="center",
+                color="white",
+            )
         bottom += value
     loop = record["loop"]["cpu_ms_per_frame"]["median"]
-    costs.text(0, loop / 2, f"loop {loop:.2f}", ha="center", va="center")
+    costs.text(0, loop / 2, f"loop {loop:.2f}", ha="center", va="center", color="white")
     costs.set_xticks([0, 1], ["best plain loop", "whole job"])
     costs.set_ylabel("CPU milliseconds a frame")
     costs.set_title("Where the time goes")
