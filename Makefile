@@ -33,6 +33,17 @@ bench-host: setup ## Measure the model host on an idle machine; write docs/perfo
 	done
 	@$(BIN)/python -m benchmarks.host.plots
 	@$(BIN)/python -m benchmarks.host.page
+.PHONY: integration
+integration: setup ## Run the tests on a real Kubernetes API server (the first time builds it: minutes)
+	@$(BIN)/python -m pytest -n 0 tests/integration
+
+.PHONY: apiserver
+apiserver: setup ## Start such an API server in the foreground, for kubectl; Ctrl-C ends it
+	@PYTHONPATH=tests $(BIN)/python -m support.control_plane
+
+.PHONY: generate
+generate: setup ## Write crds/, the chart's copy and docs/reference.md from carpool.spec
+	@$(BIN)/python hack/generate
 
 .PHONY: lint
 lint: setup ## Check format, lint rules, types and the direction of imports
