@@ -33,6 +33,7 @@ bench-host: setup ## Measure the model host on an idle machine; write docs/perfo
 	done
 	@$(BIN)/python -m benchmarks.host.plots
 	@$(BIN)/python -m benchmarks.host.page
+
 .PHONY: integration
 integration: setup ## Run the tests on a real Kubernetes API server (the first time builds it: minutes)
 	@$(BIN)/python -m pytest -n 0 tests/integration

@@ -27,6 +27,13 @@ CODE_IN_CONF = (
     "spark.archives); set allowCode: true if you trust it, or install the handler in the image"
 )
 PYTHON = {"format": "Python", "handler": "detectors.mine:Mine"}
+ACCEPTED = {
+    "type": "Accepted",
+    "status": "True",
+    "lastTransitionTime": "2026-05-04T10:20:30Z",
+    "reason": "Valid",
+    "message": "",
+}
 TORCH = {"format": "TorchExport", "uri": "model.pt2"}
 
 
@@ -134,6 +141,13 @@ def complaints(document: dict[str, Any]) -> list[str]:
             {"metadata__creationTimestamp": "yesterday"},
             f'metadata.creationTimestamp: expected {TIME}, found "yesterday"',
         ),
+        (
+            {"metadata__creationTimestamp": "2026-02-30T10:20:30Z"},
+            (
+                "metadata.creationTimestamp: no calendar or clock has 2026-02-30T10:20:30Z: "
+                f"give {TIME}"
+            ),
+        ),
         ({"spec__model__sha256": "abc"}, f'spec.model.sha256: expected {HASH}, found "abc"'),
         (
             {"spec__model": {"format": "Python", "handler": "m.M"}},
@@ -182,6 +196,20 @@ def complaints(document: dict[str, Any]) -> list[str]:
         (
             {"spec__model__parameters": {"when": {1, 2}}},
             "spec.model.parameters.when: expected a value that JSON can hold, found a set",
+        ),
+        (
+            {"spec__model__parameters": {"seed": [{"a": 2**63}]}},
+            (
+                "spec.model.parameters: 9223372036854775808 has more than 64 bits, and Kubernetes "
+                "would round it: write it in quotes"
+            ),
+        ),
+        (
+            {"spec__model__parameters": {str(index): 0 for index in range(257)}},
+            (
+                "spec.model.parameters: expected an object of at most 256 fields, "
+                "found an object of 257 fields"
+            ),
         ),
         (
             {"spec__model__parameters": {"names": "x" * 70_000}},
@@ -252,6 +280,11 @@ def complaints(document: dict[str, Any]) -> list[str]:
                 "spec__spark__conf": {"spark.submit.pyFiles": "mine.zip"},
             },
             CODE_IN_CONF,
+        ),
+        # Rules of the status.
+        (
+            {"status": {"conditions": [ACCEPTED, {**ACCEPTED, "status": "False"}]}},
+            "status.conditions: has two conditions of one type; keep the newer",
         ),
         # Rules of the spec.
         (

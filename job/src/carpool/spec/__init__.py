@@ -1,4 +1,4 @@
-"""The InferenceJob: its models, its schema, and the way from a file to a checked job.
+"""The InferenceJob and the GPUNode: models, schema, and the way from a file to a checked job.
 
 This package is all that the operator needs of Carpool, so it imports pydantic and PyYAML alone and
 does so quickly.
@@ -7,6 +7,15 @@ does so quickly.
 from __future__ import annotations
 
 from carpool.spec.gpu import GpuSpec
+from carpool.spec.gpu_node import (
+    GPU_NODE_KIND,
+    Gpu,
+    GpuNode,
+    GpuNodeStatus,
+    GpuProcess,
+    MigDevice,
+    Xid,
+)
 from carpool.spec.host import BatchingSpec, HostSpec
 from carpool.spec.input import InputSpec, VideoSpec
 from carpool.spec.job import API_VERSION, KIND, InferenceJob, InferenceJobSpec
@@ -41,6 +50,7 @@ from carpool.spec.tracking import TrackingSpec
 __all__ = [
     "API_VERSION",
     "CONDITION_TYPES",
+    "GPU_NODE_KIND",
     "KIND",
     "BatchingSpec",
     "Condition",
@@ -48,6 +58,10 @@ __all__ = [
     "ExecutorSpec",
     "Failure",
     "FailurePolicy",
+    "Gpu",
+    "GpuNode",
+    "GpuNodeStatus",
+    "GpuProcess",
     "GpuSpec",
     "GpuStatus",
     "HostSpec",
@@ -55,6 +69,7 @@ __all__ = [
     "InferenceJobSpec",
     "InferenceJobStatus",
     "InputSpec",
+    "MigDevice",
     "ModelSpec",
     "ModelStatus",
     "ObjectMeta",
@@ -64,6 +79,7 @@ __all__ = [
     "StorageSpec",
     "TrackingSpec",
     "VideoSpec",
+    "Xid",
     "apply_overrides",
     "check_runnable",
     "cpu_millis",

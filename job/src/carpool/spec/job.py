@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from carpool.spec.gpu import GpuSpec
 from carpool.spec.host import BatchingSpec, HostSpec
@@ -13,7 +13,7 @@ from carpool.spec.metadata import ObjectMeta
 from carpool.spec.model import ModelSpec
 from carpool.spec.output import OutputSpec
 from carpool.spec.policy import FailurePolicy
-from carpool.spec.rules import Rule, enforce
+from carpool.spec.rules import Rule
 from carpool.spec.spark import CODE_SETTINGS, SparkSpec
 from carpool.spec.status import InferenceJobStatus
 from carpool.spec.storage import StorageSpec
@@ -104,9 +104,10 @@ class InferenceJobSpec(StrictModel):
         """Executors that must be able to run at once: `min_executors`, or all."""
         return self.executors if self.min_executors is None else self.min_executors
 
-    @model_validator(mode="after")
-    def _keep_rules(self) -> Self:
-        return enforce(self, _RULES)
+    @classmethod
+    def rules(cls) -> tuple[Rule[InferenceJobSpec], ...]:
+        """What must hold between the fields of this model."""
+        return _RULES
 
 
 def _code_is_allowed(spec: InferenceJobSpec) -> bool:
@@ -119,16 +120,21 @@ _RULES: tuple[Rule[InferenceJobSpec], ...] = (
         field="tracking",
         holds=lambda spec: spec.tracking is None or spec.input.kind == "Video",
         message="only videos can be tracked; remove tracking, or set spec.input.kind: Video",
+        cel="!has(self.tracking) || self.input.kind == 'Video'",
+        reason="FieldValueForbidden",
     ),
     Rule(
         field="gpu",
         holds=lambda spec: spec.gpu is None or spec.device == "GPU",
         message="has no meaning with device CPU; remove gpu, or set spec.device: GPU",
+        cel="!has(self.gpu) || self.device == 'GPU'",
+        reason="FieldValueForbidden",
     ),
     Rule(
         field="minExecutors",
         holds=lambda spec: spec.required_executors <= spec.executors,
         message="is more than spec.executors; lower it, or raise spec.executors",
+        cel="!has(self.minExecutors) || self.minExecutors <= self.executors",
     ),
     Rule(
         field="model.allowCode",
@@ -136,6 +142,10 @@ _RULES: tuple[Rule[InferenceJobSpec], ...] = (
         message=(
             f"spec.spark.conf brings Python code along ({' or '.join(CODE_SETTINGS)}); "
             "set allowCode: true if you trust it, or install the handler in the image"
+        ),
+        cel=(
+            "self.model.format != 'Python' || self.model.allowCode || !has(self.spark.conf) || "
+            f"!{list(CODE_SETTINGS)}.exists(setting, setting in self.spark.conf)"
         ),
     ),
 )

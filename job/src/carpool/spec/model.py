@@ -8,11 +8,11 @@ no such file.
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from carpool.spec.rules import Rule, enforce
+from carpool.spec.rules import Rule
 from carpool.spec.strict import StrictModel
 from carpool.spec.text import FreeForm, HandlerName, Sha256, Uri
 
@@ -93,35 +93,48 @@ class ModelSpec(StrictModel):
         description="Number format of the computation. Auto: what is fast and safe on the device.",
     )
 
-    @model_validator(mode="after")
-    def _keep_rules(self) -> Self:
-        return enforce(self, _RULES)
+    @classmethod
+    def rules(cls) -> tuple[Rule[ModelSpec], ...]:
+        """What must hold between the fields of this model."""
+        return _RULES
 
 
 def _is_code(model: ModelSpec) -> bool:
     return model.uri is not None and model.uri.lower().endswith(CODE_SUFFIXES)
 
 
+# `is_remote` and `CODE_SUFFIXES` as CEL.
+_IS_LOCAL = "!self.uri.contains('://') || self.uri.lowerAscii().startsWith('file://')"
+_CODE_FILE = f"[.]({'|'.join(suffix.removeprefix('.') for suffix in CODE_SUFFIXES)})$"
+
 _RULES: tuple[Rule[ModelSpec], ...] = (
     Rule(
         field="uri",
         holds=lambda model: model.format != "Darknet" or model.uri is not None,
         message="missing; format Darknet needs the path or URI of the .cfg file",
+        cel="self.format != 'Darknet' || has(self.uri)",
+        reason="FieldValueRequired",
     ),
     Rule(
         field="uri",
         holds=lambda model: model.format != "TorchExport" or model.uri is not None,
         message="missing; format TorchExport needs the path or URI of the .pt2 file",
+        cel="self.format != 'TorchExport' || has(self.uri)",
+        reason="FieldValueRequired",
     ),
     Rule(
         field="handler",
         holds=lambda model: model.format != "Python" or model.handler is not None,
         message="missing; format Python needs the handler class, as package.module:Class",
+        cel="self.format != 'Python' || has(self.handler)",
+        reason="FieldValueRequired",
     ),
     Rule(
         field="handler",
         holds=lambda model: model.format != "Darknet" or model.handler is None,
         message="format Darknet has its own handler; remove this field, or use format Python",
+        cel="self.format != 'Darknet' || !has(self.handler)",
+        reason="FieldValueForbidden",
     ),
     Rule(
         field="sha256",
@@ -132,6 +145,8 @@ _RULES: tuple[Rule[ModelSpec], ...] = (
             "missing; a model that is not a local file must be pinned: add the output of "
             "`sha256sum` for the file at spec.model.uri"
         ),
+        cel=f"!has(self.uri) || {_IS_LOCAL} || has(self.sha256)",
+        reason="FieldValueRequired",
     ),
     Rule(
         field="allowCode",
@@ -140,6 +155,10 @@ _RULES: tuple[Rule[ModelSpec], ...] = (
             "spec.model.uri names a file that can run code when it is loaded; convert it to "
             ".safetensors, use format TorchExport for a .pt2, or set allowCode: true if you "
             "trust it"
+        ),
+        cel=(
+            "self.format != 'Python' || self.allowCode || !has(self.uri) || "
+            f"!self.uri.lowerAscii().matches('{_CODE_FILE}')"
         ),
     ),
 )

@@ -2,7 +2,7 @@
 
 Generated from the models, hence complete; what it says of a field (bounds, words, enums) is what
 our error messages say, so that the editor and the program speak alike. Rules between fields are not
-in it.
+in it; generators ask for a schema that has them.
 """
 
 from __future__ import annotations
@@ -13,10 +13,14 @@ from functools import cache
 from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import core_schema
 
 from carpool.spec.job import InferenceJob
+from carpool.spec.strict import StrictModel
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+RULES = "carpool-rules"
+"""Where `schema_with_rules` keeps the rules of an object."""
 
 Node = dict[str, Any]
 Location = tuple[str | int, ...]
@@ -27,6 +31,21 @@ class _Untitled(GenerateJsonSchema):
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - pydantic's signature
         return False
+
+
+class _WithRules(_Untitled):
+    """Whose objects carry the rules of their models."""
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> Node:
+        """Add the rules to what pydantic makes of a model."""
+        rules = schema["cls"].rules()
+        generated = super().model_schema(schema)
+        return {**generated, RULES: rules} if rules else generated
+
+
+def schema_with_rules(model: type[StrictModel]) -> Node:
+    """JSON schema of a model, for generators: an object with rules has them under `RULES`."""
+    return model.model_json_schema(by_alias=True, schema_generator=_WithRules)
 
 
 def json_schema() -> Node:

@@ -6,12 +6,10 @@ would let the operator reserve something else than Spark asks for.
 
 from __future__ import annotations
 
-from typing import Self
-
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from carpool.spec.quantity import ByteQuantity
-from carpool.spec.rules import Rule, enforce
+from carpool.spec.rules import Rule
 from carpool.spec.strict import StrictModel
 from carpool.spec.text import FreeForm, ImageName, ObjectName, StringMap
 
@@ -116,9 +114,14 @@ class SparkSpec(StrictModel):
         examples=[{"spec": {"tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}]}}],
     )
 
-    @model_validator(mode="after")
-    def _keep_rules(self) -> Self:
-        return enforce(self, _RULES)
+    @classmethod
+    def rules(cls) -> tuple[Rule[SparkSpec], ...]:
+        """What must hold between the fields of this model."""
+        return _RULES
+
+
+def _absent(setting: str) -> str:
+    return f"!has(self.conf) || !('{setting}' in self.conf)"
 
 
 def _unset(setting: str, field: str) -> Rule[SparkSpec]:
@@ -126,6 +129,7 @@ def _unset(setting: str, field: str) -> Rule[SparkSpec]:
         field="conf",
         holds=lambda spark: setting not in spark.conf,
         message=f"{setting} has a field of its own; remove it and set {field}",
+        cel=_absent(setting),
     )
 
 
@@ -134,11 +138,13 @@ _RULES: tuple[Rule[SparkSpec], ...] = (
         field="conf",
         holds=lambda spark: all(key.startswith("spark.") for key in spark.conf),
         message="every key must start with spark., since Spark ignores all others",
+        cel="!has(self.conf) || self.conf.all(key, key.startsWith('spark.'))",
     ),
     Rule(
         field="conf",
         holds=lambda spark: "spark.master" not in spark.conf,
         message="spark.master is set by Carpool; remove it",
+        cel=_absent("spark.master"),
     ),
     *(_unset(setting, field) for setting, field in _FIELD_OF_SETTING.items()),
 )

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from carpool.spec.quantity import ByteQuantity
+from carpool.spec.rules import Rule
 from carpool.spec.strict import INT32_MAX, INT64_MAX, StrictModel
 from carpool.spec.text import Message, ObjectName, Reason, ShortText, Timestamp, Uri, form
 
@@ -80,6 +81,9 @@ class GpuStatus(StrictModel):
 
     reserved: int = Field(default=0, ge=0, le=INT32_MAX, description="Slots held for executors.")
     ready: int = Field(default=0, ge=0, le=INT32_MAX, description="Slots whose model is loaded.")
+    display: ShortText | None = Field(
+        default=None, description="Text of the column GPUS: ready of reserved.", examples=["2/2"]
+    )
 
 
 class ModelStatus(StrictModel):
@@ -138,3 +142,24 @@ class InferenceJobStatus(StrictModel):
     failures: list[Failure] = Field(
         default=[], max_length=10, description="The last ten failures, newest last."
     )
+
+    @classmethod
+    def rules(cls) -> tuple[Rule[InferenceJobStatus], ...]:
+        """What must hold between the fields of this model."""
+        return _RULES
+
+
+def _each_once(status: InferenceJobStatus) -> bool:
+    types = [condition.type for condition in status.conditions]
+    return len(types) == len(set(types))
+
+
+_RULES: tuple[Rule[InferenceJobStatus], ...] = (
+    Rule(
+        field="conditions",
+        holds=_each_once,
+        message="has two conditions of one type; keep the newer",
+        # The API server knows a list of type map, whose key is `type`.
+        cel=None,
+    ),
+)

@@ -9,18 +9,25 @@ reads it. A custom resource definition is generated from these models; what it c
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic.alias_generators import to_camel
 
+from carpool.spec.rules import Rule, enforce
+
 INT32_MAX = 2**31 - 1
 INT64_MAX = 2**63 - 1
+INT64_MIN = -(2**63)
+
+# At the end of a name, and not at its start: executorsPerGPU, bootID, but gpus and uid.
+_ABBREVIATION = re.compile(r"(?<=[a-z0-9])(?:Gpu|Id|Uid|Uuid)$")
 
 
 def camel_case(name: str) -> str:
-    """The name of a field in YAML; GPU keeps its capitals, as Kubernetes writes abbreviations."""
-    return to_camel(name).replace("PerGpu", "PerGPU")
+    """The name of a field in YAML; abbreviations are capitals, as Kubernetes writes them."""
+    return _ABBREVIATION.sub(lambda found: found[0].upper(), to_camel(name))
 
 
 class StrictModel(BaseModel):
@@ -40,6 +47,15 @@ class StrictModel(BaseModel):
         validate_by_name=True,
         serialize_by_alias=True,
     )
+
+    @classmethod
+    def rules(cls) -> tuple[Rule[Self], ...]:
+        """What must hold between the fields of this model."""
+        return ()
+
+    @model_validator(mode="after")
+    def _keep_rules(self) -> Self:
+        return enforce(self, type(self).rules())
 
     @model_validator(mode="before")
     @classmethod

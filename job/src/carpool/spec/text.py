@@ -8,11 +8,15 @@ JSON schema as `patternErrorMessage`, where editors and our own messages find th
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, JsonValue, WithJsonSchema
 
+from carpool.spec.strict import INT64_MAX, INT64_MIN
+
 FREE_FORM_MAX_CHARACTERS = 65_536
+FREE_FORM_MAX_FIELDS = 256
 
 
 def form(pattern: str, words: str, max_length: int, **extra: Any) -> Any:
@@ -93,14 +97,27 @@ Region = Annotated[
     str,
     form(r"^[a-z0-9-]+$", "the name of a region, such as eu-central-1", 64),
 ]
+_TIME_WORDS = "a time in UTC, such as 2026-05-04T10:20:30Z"
+
+
+def _real(value: str) -> str:
+    try:
+        # The pattern is not asked again; only dates that no calendar has are left to find.
+        datetime.strptime(value[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise ValueError(f"no calendar or clock has {value}: give {_TIME_WORDS}") from error
+    return value
+
+
 Timestamp = Annotated[
     str,
     form(
         r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z$",
-        "a time in UTC, such as 2026-05-04T10:20:30Z",
+        _TIME_WORDS,
         32,
         format="date-time",
     ),
+    AfterValidator(_real),
 ]
 Reason = Annotated[
     str,
@@ -129,16 +146,33 @@ def _bounded(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
             f"is {size} characters long as JSON, at most {FREE_FORM_MAX_CHARACTERS} are allowed: "
             "put the data in a file and name the file"
         )
+    large = _large_integer(value)
+    if large is not None:
+        raise ValueError(
+            f"{large} has more than 64 bits, and Kubernetes would round it: write it in quotes"
+        )
     return value
+
+
+def _large_integer(value: JsonValue) -> int | None:
+    """An integer inside the value that a Kubernetes API server would turn into a float."""
+    if isinstance(value, dict | list):
+        inner = value.values() if isinstance(value, dict) else value
+        return next((found for item in inner if (found := _large_integer(item)) is not None), None)
+    if isinstance(value, int) and not INT64_MIN <= value <= INT64_MAX:
+        return value
+    return None
 
 
 FreeForm = Annotated[
     dict[str, JsonValue],
+    Field(max_length=FREE_FORM_MAX_FIELDS),
     AfterValidator(_bounded),
     WithJsonSchema(
         {
             "type": "object",
             "additionalProperties": True,
+            "maxProperties": FREE_FORM_MAX_FIELDS,
             "x-kubernetes-preserve-unknown-fields": True,
         }
     ),
