@@ -14,10 +14,12 @@ CRDS = Path(__file__).resolve().parents[3] / "crds"
 
 def main() -> None:
     """Start it, say how to use it, wait."""
+    binaries = find_binaries()
+    # From here on a signal waits until everything stands, and then ends everything in order.
     stop = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, stop)
     begun = time.monotonic()
-    with control_plane(find_binaries()) as plane:
+    with control_plane(binaries) as plane:
         applied = plane.kubectl("apply", "--server-side", f"--filename={CRDS}")
         print(applied.stdout + applied.stderr, end="")
         print(
