@@ -6,7 +6,7 @@ UV := VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv
 
 .PHONY: help
 help: ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: ## Make .venv from the lock; install Java 17 and Python where missing (root) or name the command
@@ -68,6 +68,18 @@ lock: ## Bring requirements.lock up to the pyproject.toml (LOCK_OPTIONS=--upgrad
 	@$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url $(LOCK_OPTIONS) \
 		--python-version 3.11 job/pyproject.toml --all-extras --group pyproject.toml:dev \
 		--no-emit-package carpool --custom-compile-command "make lock" -o requirements.lock
+
+.PHONY: cluster
+cluster: setup ## Have a Kubernetes cluster on this machine: kind, a shared folder, an S3 server
+	@$(BIN)/python hack/cluster up
+
+.PHONY: cluster-down
+cluster-down: setup ## Remove the cluster: containers, networks, mounts, volumes, processes
+	@$(BIN)/python hack/cluster down
+
+.PHONY: images
+images: setup ## Build the images (IMAGES="job-without-torch operator" for some of them)
+	@$(BIN)/python hack/cluster images $(IMAGES:%=--only=%)
 
 .PHONY: clean
 clean: ## Remove what the other targets made, .venv included

@@ -1,0 +1,102 @@
+"""`python hack/cluster VERB`: a Kubernetes cluster on this machine, for the tests, and its images.
+
+`up` may be run at any time: what is whole is left alone, what is half is made anew. One run at a
+time; another waits. `down` leaves no container, network, mount, volume or process; images and what
+was built from source stay, since making them takes the minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import kubectl
+from diagnose import diagnose
+from docker_daemon import docker_answers, ensure_docker, stop_docker
+from job_images import build_images
+from kind_cluster import ensure_nodes, load_image, remove_nodes, s3_address
+from node_image import ensure_node_image
+from object_store import ensure_object_store
+from pod_network import connect_pods, simplify_dns
+from progress import say, step
+from settings import CACHE, KUBECONFIG, NODES, SHARED, STATE
+
+
+def up() -> None:
+    """Have the whole cluster."""
+    STATE.mkdir(parents=True, exist_ok=True)
+    ensure_docker()
+    image = ensure_node_image()
+    ensure_nodes(image)
+    with step("Waiting for the nodes"):
+        if image.built:
+            connect_pods()
+            simplify_dns()
+        kubectl.kubectl("wait", "nodes", "--all", "--for=condition=Ready", "--timeout=180s")
+        for system in ("daemonset/kube-proxy", "deployment/coredns"):
+            kubectl.kubectl("-n", "kube-system", "rollout", "status", system, "--timeout=180s")
+    ensure_object_store()
+    say(f"The cluster is up. export KUBECONFIG={KUBECONFIG}")
+    say(f"Shared by all nodes as /shared: {SHARED}; S3 for this machine: http://{s3_address()}")
+
+
+def down() -> None:
+    """Remove every trace of it."""
+    if docker_answers():
+        with step("Removing the cluster"):
+            remove_nodes()
+    stop_docker()
+    if STATE.exists():
+        shutil.rmtree(STATE)
+    say("The cluster is gone; images and built commands stay")
+
+
+@contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """Wait until no other run is at it."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / f"{name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("Waiting for another run to end")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def main() -> None:
+    """Read the command line and do it."""
+    parser = argparse.ArgumentParser(prog="cluster", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("up", help="have the cluster")
+    verbs.add_parser("down", help="remove it")
+    building = verbs.add_parser("images", help="build the project's images")
+    names = ("job", "job-without-torch", "operator")
+    building.add_argument("--only", action="append", default=[], choices=names)
+    loading = verbs.add_parser("load", help="give nodes an image that Docker has")
+    loading.add_argument("image")
+    loading.add_argument("--node", action="append", choices=NODES, help="default: all")
+    diagnosing = verbs.add_parser("diagnose", help="gather logs, events and states in a folder")
+    diagnosing.add_argument("folder", type=Path)
+    options = parser.parse_args()
+    with _alone("images" if options.verb == "images" else "cluster"):
+        match options.verb:
+            case "up":
+                up()
+            case "down":
+                down()
+            case "images":
+                ensure_docker()
+                build_images(options.only)
+            case "load":
+                load_image(options.image, nodes=tuple(options.node or NODES))
+            case _:
+                diagnose(options.folder)
+
+
+if __name__ == "__main__":
+    main()
