@@ -184,7 +184,8 @@ def _whole_job(record: dict[str, Any]) -> Iterable[str]:
         f"{parameters['network']}, {parameters['video_seconds']:g} s of video "
         f"({parameters['clip']}), {cores} cores, {parameters['tasks']} tasks. The best loop: "
         f"{processes}, decoder {way['decoder']}, batch {way['batch']}. "
-        f"The job's CPU time a frame: {kinds}; it kept {job['cores_busy']['median']:.2f} of {cores} cores busy.\n"
+        f"The job's CPU time a frame: {kinds}; it kept {job['cores_busy']['median']:.2f} of "
+        f"{cores} cores busy.\n"
     )
     yield (
         f"Goal: at least {goal:g} of the loop; {_verdict(reached >= goal)} with {reached:.3f} "
