@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 HANGS = 253
 """First byte of an item at which `Convolution` hangs, the first time."""
 
+MEETS = 254
+"""First byte of an item at which a `Meeting` waits for the other lanes."""
+
 
 class Convolution(Handler):
     """One row an item: mean, maximum and minimum of a fixed convolution, then zeros.
@@ -79,3 +82,21 @@ def expected(item: np.ndarray) -> np.ndarray:
     windows = np.lib.stride_tricks.sliding_window_view(image, (3, 3), axis=(1, 2))
     found = np.einsum("chwij,kcij->khw", windows, kernel)
     return np.array([[found.mean(), found.max(), found.min(), 0, 0, 0]], np.float32)
+
+
+class Meeting(Convolution):
+    """Its `predict` may run in several threads; each waits until as many as `lanes` are in it."""
+
+    reentrant = True
+
+    def load(self, context: LoadContext) -> None:
+        super().load(context)
+        self._barrier = threading.Barrier(self._parameters["lanes"])
+
+    def predict(self, batch: torch.Tensor) -> Sequence[torch.Tensor]:
+        import torch
+
+        assert torch.get_num_threads() == 1
+        if (batch[:, 0, 0, 0] == MEETS).any():
+            self._barrier.wait(30)
+        return super().predict(batch)

@@ -27,7 +27,7 @@ from support.host_process import (
     gate,
     process_ends,
 )
-from support.host_torch_handler import HANGS, expected
+from support.host_torch_handler import HANGS, MEETS, expected
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
@@ -162,3 +162,33 @@ def test_a_worker_with_one_thread_starts_a_host_with_as_many_as_configured(
         assert wait_for_end(folder, PATIENCE)
     assert b"OMP_NUM_THREADS=2" in environment
     assert b"MKL_NUM_THREADS=2" in environment
+
+
+def lanes_config(**fields: Any) -> HostConfig:
+    return replace(
+        config(parameters={"lanes": 2}, max_batch=1, **fields),
+        handler="support.host_torch_handler:Meeting",
+        threads=2,
+    )
+
+
+def test_a_cpu_computes_a_batch_a_core_where_the_handler_allows_it() -> None:
+    with RunningHost(lanes_config()) as host, host.client() as client:
+        for seed in range(4):  # each batch waits for another one beside it
+            submit(client, first_byte(1, seed, MEETS))
+        for done in client.drain():
+            assert_right(done)
+        figures = host.statistics()
+    assert figures["model"]["device"] == "cpu, 2 lanes of 1 threads"
+    assert figures["batches"] == 4
+    assert figures["credits"] >= 3 * 2
+
+
+def test_what_lanes_compute_does_not_depend_on_how_many_there_are() -> None:
+    items = make_items(12, 0)
+    rows = []
+    for threads in (1, 2):
+        settings = replace(lanes_config(deterministic=True), threads=threads)
+        with RunningHost(settings) as host, host.client() as client:
+            rows.append(np.concatenate(infer(client, items)))
+    assert np.array_equal(*rows)

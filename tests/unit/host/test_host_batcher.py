@@ -90,6 +90,38 @@ def test_a_device_of_depth_two_gets_a_second_batch_only_when_full_or_nearly_need
     assert shape(batcher.next(0.08)) == [(3, 0, 0, 8)]
 
 
+def test_lanes_that_are_free_share_what_is_queued() -> None:
+    batcher = Batcher(8, lanes=2)
+    batcher.add(request(1, 0, 8), 0.0)
+    assert shape(next_batch(batcher)) == [(1, 0, 0, 4)]
+    assert shape(next_batch(batcher)) == [(1, 0, 4, 8)]
+    batcher.add(request(1, 1, 3), 0.0)
+    assert batcher.next(0.0) is None
+
+
+def test_a_free_lane_does_not_wait_for_a_busy_one() -> None:
+    pacer = Pacer()
+    pacer.cost.anchor(1, 0.010)
+    pacer.cost.anchor(8, 0.080)
+    batcher = Batcher(8, lanes=2, pacer=pacer)
+    batcher.admit(1, PLENTY, 0.0)
+    for number in range(2):
+        batcher.add(request(1, number, 2), 0.0)
+        assert next_batch(batcher).items >= 1
+
+
+def test_a_suspect_has_all_lanes_for_itself() -> None:
+    batcher = Batcher(8, lanes=2)
+    batcher.add(request(1, 0, 2), 0.0)
+    running = next_batch(batcher)
+    batcher.add(request(2, 0, 2, deaths=2), 0.0)
+    assert batcher.next(0.0) is None, "a lane is free, but not the device"
+    batcher.finished(running, 0.1, 0.1)
+    assert shape(next_batch(batcher)) == [(2, 0, 0, 2)]
+    assert batcher.queued > 0
+    assert batcher.next(0.2) is None
+
+
 def test_a_suspect_runs_alone() -> None:
     batcher = Batcher(8, depth=2)
     batcher.add(request(1, 0, 2), 0.0)

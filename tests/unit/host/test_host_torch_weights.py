@@ -23,6 +23,7 @@ class Wrapped:
 
 class Holder:
     framework = "torch"
+    reentrant = False
 
     def __init__(self) -> None:
         self.detector = Wrapped()

@@ -88,7 +88,7 @@ class Admission:
         config = self._config
         return request_shape(
             asked.slot_item_bytes,
-            self._backend.max_batch,
+            self._backend.max_batch * self._backend.lanes,
             config.expected_clients,
             request_items=config.request_items,
             request_bytes=config.request_bytes,

@@ -32,6 +32,7 @@ class Batcher:
         max_batch: int,
         *,
         depth: int = 1,
+        lanes: int = 1,
         pacer: Pacer | None = None,
         queue: Callable[[], RequestQueue] = DeficitRoundRobin,
     ) -> None:
@@ -39,14 +40,16 @@ class Batcher:
 
         Args:
             max_batch: most items of a batch.
-            depth: batches the device accepts at once: 1, or 2 where one is staged meanwhile.
+            depth: batches a lane accepts at once: 1, or 2 where one is staged meanwhile.
+            lanes: batches the device works on at once, each in the time of one.
             pacer: the model of device and arrivals.
             queue: makes the queue of a key.
         """
         self.shapes = BatchShapes()
         self.limit = BatchLimit(max_batch, self.shapes)
         self.pacer = pacer or Pacer()
-        self._depth = depth
+        self._depth = depth * lanes
+        self._lanes = lanes
         self._make_queue = queue
         self._queues: dict[Hashable, RequestQueue] = {}
         self._alone: deque[Part] = deque()
@@ -158,13 +161,15 @@ class Batcher:
         wait = self._hold(queue.items, now)
         if wait is None or wait > 0:
             return wait
-        items = self.shapes.fill(min(queue.items, self.max_batch), self.pacer.cost.predict)
+        # Lanes that are free share what is there: each then ends sooner.
+        share = -(-queue.items // max(1, self._lanes - len(self._running)))
+        items = self.shapes.fill(min(share, self.max_batch), self.pacer.cost.predict)
         return self._give(Batch(queue.take(items)), now)
 
     def _hold(self, queued: int, now: float) -> float | None:
         # More than the clients will have outstanding is not worth waiting for: nobody sends it.
         most = max(1, min(self.max_batch, self.pacer.arrivals.reach))
-        if not self._running:
+        if len(self._running) < self._lanes:
             return self.pacer.hold_idle(queued, most, now)
         return self.pacer.hold_busy(queued, most, self._free_at, now)
 

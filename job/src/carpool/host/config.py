@@ -150,6 +150,11 @@ class HostConfig:
         """
         return self.threads or (1 if self.deterministic else len(os.sched_getaffinity(0)))
 
+    @property
+    def lanes(self) -> int:
+        """Batches that may be computed at once on a CPU, where each is computed by one thread."""
+        return self.threads or len(os.sched_getaffinity(0))
+
     def write(self, path: Path) -> None:
         """Write the file whole or not at all."""
         draft = path.with_name(f".{path.name}.{os.getpid()}")

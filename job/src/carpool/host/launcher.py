@@ -1,9 +1,9 @@
 """The one thread that launches work on the device, and the one that waits for it.
 
 Exactly one thread calls `load`, `stage` and `launch`: devices schedule best that way, and handlers
-need not be thread-safe. Where the device computes by itself (`depth` 2), a second thread waits in
-`collect`, so that the next batch can be launched behind the running one. Both talk to the event
-loop through its mailbox only.
+need not be thread-safe. Only a CPU has more (`Backend.lanes`), for handlers that allow it. Where
+the device computes by itself (`depth` 2), a second thread waits in `collect`, so that the next
+batch can be launched behind the running one. All talk to the event loop through its mailbox only.
 """
 
 from __future__ import annotations
@@ -117,8 +117,13 @@ class Launcher:
         if self._backend.depth > 1:
             self._thread("collector", self._collect_all)
 
+    def _launch_all(self) -> None:
+        while True:
+            # Nothing of a job is held while waiting for the next: it keeps a client's arena mapped.
+            self._launch(self._jobs.get())
+
     def submit(self, batch: Batch, parts: Sequence[Items]) -> None:
-        """Give the device a batch; at most the backend's `depth` may be without outcome."""
+        """Give the device a batch; at most the batcher's `depth` may be without outcome."""
         self._jobs.put(_Job(batch, parts))
 
     def _thread(self, name: str, run: Callable[[], None]) -> None:
@@ -139,9 +144,9 @@ class Launcher:
             self._post(LoadFailed(error))
             return
         self._post(Loaded(report))
-        while True:
-            # Nothing of a job is held while waiting for the next: it keeps a client's arena mapped.
-            self._launch(self._jobs.get())
+        for lane in range(1, self._backend.lanes):
+            self._thread(f"launcher {lane}", self._launch_all)
+        self._launch_all()
 
     def _launch(self, job: _Job) -> None:
         begun = time.monotonic()
@@ -177,8 +182,10 @@ class Launcher:
         except Exception as error:  # noqa: BLE001 - a device reports a batch's error here
             rows, failure = None, _without_frames(error, running.batch)
         ended = time.monotonic()
-        seconds = ended - max(running.begun, self._device_free_at)
-        self._device_free_at = ended
+        seconds = ended - running.begun
+        if self._backend.lanes == 1:
+            seconds = ended - max(running.begun, self._device_free_at)
+            self._device_free_at = ended
         phases = Phases(
             running.staged - running.begun, running.launched - running.staged, ended - waiting
         )

@@ -90,7 +90,7 @@ class Server:
         self._launcher = Launcher(backend, self._mailbox.post)
         self._admission = Admission(config, backend, self._mailbox.post)
         self._sessions: dict[int, Session] = {}
-        batcher = Batcher(backend.max_batch, depth=backend.depth)
+        batcher = Batcher(backend.max_batch, depth=backend.depth, lanes=backend.lanes)
         self._dispatcher = Dispatcher(config, self._launcher, batcher, self._sessions, self._forget)
         self._next_number = 0
         self._model: dict[str, Any] = {}
@@ -196,7 +196,8 @@ class Server:
     def _grant(self) -> None:
         if self._loaded:
             open_sessions = [one for one in self._sessions.values() if not one.closed]
-            changed = welcome_ready(open_sessions, self._dispatcher.max_batch, self._model)
+            at_once = self._dispatcher.max_batch * self._backend.lanes
+            changed = welcome_ready(open_sessions, at_once, self._model)
             now = time.monotonic()
             for session in changed:
                 self._dispatcher.admit(session, now)

@@ -49,6 +49,8 @@ class Handler(ABC):
 
     Attributes:
         framework: "torch" if `predict` takes and gives torch tensors, "numpy" if arrays.
+        reentrant: whether several threads may be in `predict` at once; on a CPU the host then runs
+            a batch a core, each on one thread, which costs less than all cores for each batch.
         input_shape: (height, width, channels) of one uint8 item in a slot.
         output_rows: the most rows `predict` may return for one item.
         row_width: columns of a row; 6 for detectors: x1, y1, x2, y2, score, class.
@@ -56,6 +58,7 @@ class Handler(ABC):
     """
 
     framework: ClassVar[Literal["torch", "numpy"]] = "torch"
+    reentrant: ClassVar[bool] = False
     input_shape: tuple[int, int, int]
     output_rows: int = 300
     row_width: int = 6
@@ -91,7 +94,7 @@ class Handler(ABC):
 
     @abstractmethod
     def predict(self, batch: Any) -> Sequence[Any]:
-        """Run the model on one batch (host; only ever one thread).
+        """Run the model on one batch (host; one thread at a time unless `reentrant`).
 
         Args:
             batch: uint8 [n, h, w, c], n ≤ `max_batch`: a torch tensor on `context.device`, or an

@@ -6,7 +6,8 @@ work by itself; `collect` waits and gives the rows. A CPU simply computes in `la
 is 2, batch k+1 is staged and launched while k is being collected, so copies overlap computation.
 
 What must stay true: `load`, `stage` and `launch` are called by one thread only, `collect` in the
-order of the launches.
+order of the launches; but for CPU backends of several `lanes`, whose threads each take a batch
+through all three calls.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ class Backend(ABC):
     Attributes:
         default_max_batch: where the configuration names none.
         depth: batches that may be launched and not collected.
+        lanes: threads that may stage, launch and collect a batch at the same time, each its own.
         max_batch: most items that `stage` accepts.
         shapes: the sizes that `stage` pads batches to.
     """
@@ -83,6 +85,7 @@ class Backend(ABC):
         self.config = config
         self.generation = generation
         self.depth = 1
+        self.lanes = 1
         self.max_batch = config.max_batch or self.default_max_batch
         self.shapes = BatchShapes()
 

@@ -138,9 +138,7 @@ class HandlerBackend(Backend):
         self._timed(1)
         first = self.shapes.padded(1)
         small, one = self._timed(1)
-        use = MemoryUse(
-            weights=self.weights_bytes(), idle=idle, one=one, budget=self.config.memory_bytes
-        )
+        use = MemoryUse(weights=self.weights_bytes(), idle=idle, one=one, budget=self._budget(idle))
         self._bound(use)
         if self.max_batch > first:
             # A few items tell what each adds, before a batch is tried that may be far too large.
@@ -160,6 +158,11 @@ class HandlerBackend(Backend):
         if self.config.deterministic:
             self._prove_independence()
         return tuple((items, s) for items, s in timings.items() if items <= self.max_batch), use
+
+    def _budget(self, idle: int) -> int | None:
+        """The share of one lane: the model is there once, batches are there once a lane."""
+        whole = self.config.memory_bytes
+        return None if whole is None else idle + (whole - idle) // self.lanes
 
     def _bound(self, use: MemoryUse) -> None:
         """Keep batches within the budget.

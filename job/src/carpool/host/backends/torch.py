@@ -20,6 +20,10 @@ from carpool.host.config import HostConfig
 from carpool.host.memory import ProcessMemory
 from carpool.vision.handler import Handler, LoadContext, Rows
 
+_LANE_BATCH = 4
+"""What one thread computes of a batch stays in its core's cache the better the smaller it is; all
+threads of a machine together need more, so that each has something to do at every layer."""
+
 
 @dataclass(frozen=True, slots=True)
 class TorchBatch:
@@ -39,18 +43,28 @@ class TorchRun:
 
 
 class TorchBackend(HandlerBackend):
-    """One model on one torch device; the default batch is small, since CPUs gain nothing by it."""
+    """One model on one torch device; the default batch is small, since CPUs gain nothing by it.
+
+    On a CPU a batch that is computed by all cores waits at each layer for the slowest of them, and
+    beside tasks that decode on the same cores there always is a slow one. So handlers that allow it
+    compute a batch a core; that also makes results independent of the number of cores.
+    """
 
     default_max_batch = 8
 
     def __init__(self, handler: Handler, config: HostConfig, generation: int) -> None:
         """Take what is to be run; see `Backend`."""
-        super().__init__(handler, config, generation)
         self._device = torch.device(config.device)
+        in_lanes = handler.reentrant and self._device.type == "cpu"
+        if in_lanes:
+            self.default_max_batch = _LANE_BATCH
+        super().__init__(handler, config, generation)
+        self.lanes = config.lanes if in_lanes else 1
+        self._threads = 1 if in_lanes else config.compute_threads
 
     def load_model(self, context: LoadContext) -> None:
         """Fix threads and algorithms, then have the handler load its model."""
-        torch.set_num_threads(self.config.compute_threads)
+        torch.set_num_threads(self._threads)
         if self.config.deterministic:
             torch.use_deterministic_algorithms(True)
         with torch.no_grad():
@@ -60,7 +74,8 @@ class TorchBackend(HandlerBackend):
         """The card's name, or the CPU and its threads."""
         if self._device.type == "cuda":
             return torch.cuda.get_device_name(self._device)
-        return f"{self._device.type}, {torch.get_num_threads()} threads"
+        lanes = f"{self.lanes} lanes of " if self.lanes > 1 else ""
+        return f"{self._device.type}, {lanes}{self._threads} threads"
 
     def weights_bytes(self) -> int:
         """Storage of the tensors and modules that the handler holds, shared storage once."""

@@ -27,6 +27,8 @@ class DarknetDetector(Handler):
             `weights` and `names`, which only say where files are, are allowed and not read.
     """
 
+    reentrant = True
+
     def __init__(self, parameters: Mapping[str, Any]) -> None:
         self._parameters = DetectorParameters.from_mapping(parameters, extra=("weights", "names"))
         self._detector: Detector | None = None
