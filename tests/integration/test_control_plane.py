@@ -140,12 +140,13 @@ def test_garbage_is_collected(plane: ControlPlane, namespace: str):
         "uid": owner["metadata"]["uid"],
     }
     owned = {"metadata": {"name": "owned", "ownerReferences": [reference]}}
-    plane.admin.post(maps, owned)
+    made = plane.admin.post(maps, owned)["metadata"]["resourceVersion"]
     plane.admin.delete(f"{maps}/owner")
-    kinds = (
-        kind for kind, _ in plane.admin.watch(maps, PATIENCE, fieldSelector="metadata.name=owned")
+    # From the moment it was made: it may be gone before the watch begins.
+    events = plane.admin.watch(
+        maps, PATIENCE, resourceVersion=made, fieldSelector="metadata.name=owned"
     )
-    assert "DELETED" in kinds
+    assert next(kind for kind, _ in events) == "DELETED"
 
 
 def test_each_start_has_a_fresh_store(plane: ControlPlane):
