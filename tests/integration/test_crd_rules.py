@@ -66,13 +66,19 @@ JOB_RULES: dict[tuple[str, str], tuple[list[dict[str, Any]], list[dict[str, Any]
         [
             {"spec__model": {**PYTHON, "uri": "a.pth"}},
             {"spec__model": {**PYTHON, "uri": "A.ZIP"}},
+            {"spec__model": {**PYTHON, "uri": "a.pt2"}},
             {"spec__model": {**PYTHON, "uri": "a.safetensors.pkl", "allowCode": False}},
         ],
     ),
     ("spec.model.allowCode", "spec.spark.conf brings Python code"): (
-        [{"spec__model": {**PYTHON, "allowCode": True}, **WITH_CODE}, WITH_CODE],
+        [
+            {"spec__model": {**PYTHON, "allowCode": True}, **WITH_CODE},
+            {"spec__model": TORCH, **WITH_CODE},
+            WITH_CODE,
+        ],
         [
             {"spec__model": PYTHON, **WITH_CODE},
+            {"spec__model": {**TORCH, "handler": "a:B"}, **WITH_CODE},
             {"spec__model": PYTHON, "spec__spark__conf": {"spark.submit.pyFiles": "a.py"}},
         ],
     ),

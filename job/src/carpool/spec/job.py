@@ -144,7 +144,7 @@ _RULES: tuple[Rule[InferenceJobSpec], ...] = (
             "set allowCode: true if you trust it, or install the handler in the image"
         ),
         cel=(
-            "self.model.format != 'Python' || self.model.allowCode || !has(self.spark.conf) || "
+            "!has(self.model.handler) || self.model.allowCode || !has(self.spark.conf) || "
             f"!{list(CODE_SETTINGS)}.exists(setting, setting in self.spark.conf)"
         ),
     ),
