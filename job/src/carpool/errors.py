@@ -29,6 +29,7 @@ from one message, so that it survives pickling between Spark's processes.
     ├── HostError
     │   ├── HostStartFailed       the model host says that it cannot start, and why
     │   ├── HostTimeout           no host became ready in time  (retryable)
+    │   ├── HostOutOfMemory       the device's memory did not hold one item now  (retryable)
     │   ├── ProtocolError         the two ends do not speak the same protocol
     │   └── RequestPoisoned       a request was in flight at three deaths of the host
     └── JobFailed
@@ -165,6 +166,12 @@ class HostStartFailed(HostError):
 
 class HostTimeout(HostError):
     """No model host became ready within the time given."""
+
+    retryable = True
+
+
+class HostOutOfMemory(HostError):
+    """The device's memory did not hold a single item, though it did when the model was loaded."""
 
     retryable = True
 

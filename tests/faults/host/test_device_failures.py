@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,13 +13,14 @@ import numpy as np
 import pytest
 
 from carpool.errors import HostTimeout, InferenceFailed
+from carpool.host.arena import SlotState
 from carpool.host.client import Completed, HostClient, ItemFailure
 from carpool.host.config import SimulatedDevice
 from carpool.host.messages import Alive, Done, FailureCode, Submit
 from carpool.host.protocol import decode
 from carpool.host.termination import MAX_BYTES, Termination, failure_file
-from support.host_handlers import GATED, digest, make_items
-from support.host_process import PATIENCE, Gate, RunningHost, config, gate
+from support.host_handlers import BAD, GATED, digest, make_items
+from support.host_process import PATIENCE, Gate, RunningHost, config, gate, process_ends
 from support.raw_client import RawClient
 
 PREFIX = "deadbeef"
@@ -92,6 +95,7 @@ def test_an_item_that_alone_is_too_much_fails_alone() -> None:
         (failure,) = done.rows
         assert isinstance(failure, ItemFailure)
         assert failure.code is FailureCode.MEMORY
+        assert failure.error().retryable, "the item did nothing wrong"
         assert "injected at batch 1" in failure.message
         submit(other, make_items(16, 1))
         submit(one, make_items(16, 2))
@@ -213,3 +217,36 @@ def test_a_batch_as_long_as_predicted_outlasts_the_watchdogs_time() -> None:
         submit(client, make_items(2, 0))
         assert_right(next(client.drain()))
         assert client.generation == 1
+
+
+def test_a_load_that_hangs_is_ended_and_tried_again() -> None:
+    with gate() as barrier:
+        settings = config(parameters={"load_gate": barrier.parameters["gate"]}, load_seconds=1.0)
+        with RunningHost(settings) as host, host.client() as client:
+            assert process_ends(host.statistics()["pid"])
+            assert "the model has been loading for" in host.log.read_text()
+            barrier.open()
+            submit(client, make_items(3, 0))
+            assert_right(next(client.drain()))
+            assert client.generation == 2
+
+
+def test_a_death_counts_only_against_requests_that_are_on_the_device(barrier: Gate) -> None:
+    """A batch was split for a bad item; what waits for its turn is not running any more."""
+    settings = config(parameters=barrier.parameters, max_batch=8)
+    with RunningHost(settings) as host, host.client() as runs, host.client() as waits:
+        child = host.child()
+        requests = {
+            runs: marked(4, 1, at=0, prefix=bytes([GATED])),
+            waits: marked(4, 2, at=3, prefix=bytes([BAD])),
+        }
+        gather(host, barrier, requests)
+        barrier.wait()  # the first half of the batch
+        for client, state in ((runs, SlotState.RUNNING), (waits, SlotState.QUEUED)):
+            (request,) = client._ledger.open
+            assert client._mapped().states[request.slot] == state
+        os.kill(child, signal.SIGKILL)
+        assert process_ends(child)
+        barrier.open(2)
+        assert_right(next(runs.drain()))
+        assert isinstance(next(waits.drain()).rows[3], ItemFailure)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from carpool.errors import (
     CarpoolError,
     HandlerError,
+    HostOutOfMemory,
     InferenceFailed,
     ProtocolError,
     RequestPoisoned,
@@ -61,7 +62,7 @@ def test_an_answer_to_nothing_breaks_the_protocol() -> None:
     ("code", "error"),
     [
         (FailureCode.INFERENCE, InferenceFailed),
-        (FailureCode.MEMORY, InferenceFailed),
+        (FailureCode.MEMORY, HostOutOfMemory),
         (FailureCode.HANDLER, HandlerError),
         (FailureCode.POISONED, RequestPoisoned),
     ],

@@ -102,6 +102,7 @@ class HostConfig:
         arena_bytes: bound for the arenas of all expected clients together.
         alive_seconds: how often waiting clients hear that the host lives.
         idle_seconds: the host ends for good after so long without a request; None for never.
+        load_seconds: a model that loads and warms up for longer than this ends the host's child.
         watchdog_seconds: a batch that runs longer than this, and than twenty times what was
             predicted for it, ends the host's child.
     """
@@ -125,6 +126,7 @@ class HostConfig:
     arena_bytes: int = 2 << 30
     alive_seconds: float = 5.0
     idle_seconds: float | None = None
+    load_seconds: float = 3600.0
     watchdog_seconds: float = 300.0
 
     @property
@@ -200,7 +202,7 @@ class HostConfig:
                 raise SpecError(f"{where}: {name} is {value}, expected ≥ 1 or null")
         if any(size < 1 for size in self.batch_sizes):
             raise SpecError(f"{where}: batch_sizes has {min(self.batch_sizes)}, expected ≥ 1")
-        for name in ("alive_seconds", "watchdog_seconds", "idle_seconds"):
+        for name in ("alive_seconds", "load_seconds", "watchdog_seconds", "idle_seconds"):
             seconds = getattr(self, name)
             if seconds is not None and seconds <= 0:
                 raise SpecError(f"{where}: {name} is {seconds}, expected > 0")

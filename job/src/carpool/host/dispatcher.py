@@ -21,7 +21,7 @@ from carpool.host.memory import MemoryUse
 from carpool.host.messages import FailureCode, Submit
 from carpool.host.record_handler import UserCodeError
 from carpool.host.session import Session
-from carpool.host.work import Batch, Request
+from carpool.host.work import Batch, Part, Request
 
 _HANG_FACTOR = 20
 """A batch has hung if it takes so many times what was predicted for it, and very long at that."""
@@ -150,7 +150,7 @@ class Dispatcher:
                     session.fail(part, _code(error), _text(error))
                 self._complete(session, part.request, outcome, now)
             first += part.items
-            self._take_off(session)
+            self._take_off(session, part)
 
     def check_device(self, now: float) -> None:
         """Look whether the device still answers.
@@ -188,7 +188,7 @@ class Dispatcher:
         halves = (half.without(gone) for half in batch.halves())
         self._batcher.retry(*(half for half in halves if half.parts))
         for part in batch.parts:
-            self._take_off(self._sessions[part.request.client])
+            self._take_off(self._sessions[part.request.client], part)
 
     def _answered_without_running(self, batch: Batch, now: float) -> bool:
         """Fail what is left of requests that have failed; whether there was any.
@@ -209,8 +209,8 @@ class Dispatcher:
                 self._answer_whole(session, request, now)
         return True
 
-    def _take_off(self, session: Session) -> None:
-        session.on_device -= 1
+    def _take_off(self, session: Session, part: Part) -> None:
+        session.take_off(part)
         if session.closed and not session.on_device:
             self._forget(session)
 

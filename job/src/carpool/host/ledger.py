@@ -14,6 +14,7 @@ from typing import Any
 from carpool.errors import (
     CarpoolError,
     HandlerError,
+    HostOutOfMemory,
     InferenceFailed,
     ProtocolError,
     RequestPoisoned,
@@ -34,6 +35,8 @@ class ItemFailure:
         """The error it stands for: of the item, of the handler, or of the request."""
         if self.code is FailureCode.HANDLER:
             return HandlerError(self.message)
+        if self.code is FailureCode.MEMORY:
+            return HostOutOfMemory(self.message)
         if self.code is FailureCode.POISONED:
             return RequestPoisoned(self.message)
         return InferenceFailed(self.message)

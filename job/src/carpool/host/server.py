@@ -24,7 +24,7 @@ from carpool.host.admission import Admission, ArenaMapped, Refused, welcome_read
 from carpool.host.backends.base import Backend, LoadReport
 from carpool.host.batcher import Batcher
 from carpool.host.config import HostConfig
-from carpool.host.dispatcher import Dispatcher
+from carpool.host.dispatcher import Dispatcher, Hung
 from carpool.host.launcher import Launcher, Loaded, LoadFailed, Outcome, ThreadDied
 from carpool.host.mailbox import Mailbox
 from carpool.host.messages import (
@@ -98,8 +98,8 @@ class Server:
         # Twice as often as the shorter of what a tick is for, so that neither is late by more.
         self._idle_seconds = config.idle_seconds or math.inf
         seconds = (config.alive_seconds, config.watchdog_seconds, self._idle_seconds)
-        self._tick_seconds = min(seconds) / 2
-        self._tick_at = self._busy_at = time.monotonic()
+        self._tick_seconds = min(*seconds, config.load_seconds) / 2
+        self._tick_at = self._busy_at = self._begun_at = time.monotonic()
 
     def run(self) -> NoReturn:
         """Load and serve.
@@ -109,7 +109,7 @@ class Server:
             CarpoolError: the model cannot be loaded; clients that wait were told why if that is
                 permanent.
             DeviceLost: the device is unusable.
-            Hung: the device does not come back.
+            Hung: the device, or the loading of the model, does not come back.
             Exception: a bug, or what the handler's load raised.
         """
         self._listener.setblocking(False)
@@ -254,6 +254,8 @@ class Server:
         """Show waiting clients that the host lives, look whether the device does; accept again."""
         self._on_tick()
         self._dispatcher.check_device(now)
+        if not self._loaded and now - self._begun_at > self._config.load_seconds:
+            raise Hung(f"the model has been loading for {now - self._begun_at:.0f} s")
         if not self._loaded or self._dispatcher.busy:
             self._busy_at = now
         elif now - self._busy_at > self._idle_seconds:

@@ -212,10 +212,21 @@ class Session:
         If the host dies from now on, the arena remembers that this request was in it.
         """
         self.on_device += 1
+        part.request.on_device += 1
         if part.request.started is None:
             part.request.started = now
-            self._mapped().states[part.request.slot] = SlotState.RUNNING
+        self._mapped().states[part.request.slot] = SlotState.RUNNING
         return self._mapped().items[part.request.slot, part.start : part.stop]
+
+    def take_off(self, part: Part) -> None:
+        """A part is no longer on the device, whatever became of it.
+
+        A request whose other parts still wait is not in the next batch that kills the host.
+        """
+        self.on_device -= 1
+        part.request.on_device -= 1
+        if part.request.unanswered and not part.request.on_device:
+            self._mapped().states[part.request.slot] = SlotState.QUEUED
 
     def store(self, part: Part, rows: Sequence[Rows] | NDArray[Any]) -> None:
         """Write the rows of a part into the arena; as one block where all items have as many."""

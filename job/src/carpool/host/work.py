@@ -43,6 +43,7 @@ class Request:
         unanswered: items still to be answered; 0 means done.
         failed: items without a result.
         started: when its first part was given to the device.
+        on_device: parts of it that the device was given.
         executed: seconds the device spent on batches that held a part of it.
         batch_items: size of the largest of them.
     """
@@ -57,6 +58,7 @@ class Request:
     unanswered: int = 0
     failed: list[FailedItem] = field(default_factory=list)
     started: float | None = None
+    on_device: int = 0
     executed: float = 0.0
     batch_items: int = 0
 
