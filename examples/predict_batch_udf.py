@@ -8,6 +8,7 @@ The same function and the same query with both. It notes each load of the model:
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -51,6 +52,8 @@ def network(notes: Path) -> Callable[[], Callable[..., Any]]:
 
 def main() -> None:
     """Run the query with both and say how often the model was loaded."""
+    # Spark would start `python3` as its workers, which need not be this one.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     spark = (
         SparkSession.builder.master(f"local[{TASKS}]")
         .config("spark.ui.enabled", "false")

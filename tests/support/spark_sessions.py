@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-import sys
+import os
+from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
 
+TESTS = Path(__file__).parents[1]
+
 
 @pytest.fixture(scope="module")
 def spark(tmp_path_factory):
-    """Two tasks at a time."""
-    session = (
+    """Two tasks at a time, which can import what tests can."""
+    with pytest.MonkeyPatch.context() as environment:
+        path = (str(TESTS), os.environ.get("PYTHONPATH"))
+        environment.setenv("PYTHONPATH", os.pathsep.join(filter(None, path)))
+        session = _session(tmp_path_factory.mktemp("spark"))
+    session.sparkContext.setLogLevel("OFF")
+    yield session
+    session.stop()
+
+
+def _session(folder):
+    return (
         SparkSession.builder.master("local[2]")
         .config("spark.ui.enabled", "false")
         .config("spark.ui.showConsoleProgress", "false")
         .config("spark.sql.shuffle.partitions", "2")
-        .config("spark.local.dir", str(tmp_path_factory.mktemp("spark")))
+        .config("spark.local.dir", str(folder))
         .config("spark.driver.host", "127.0.0.1")
         .config("spark.driver.extraJavaOptions", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
-        .config("spark.pyspark.python", sys.executable)
         .getOrCreate()
     )
-    session.sparkContext.setLogLevel("OFF")
-    yield session
-    session.stop()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +23,7 @@ from carpool.host.memory import MemoryUse, ProcessMemory, per_item_bytes
 from carpool.host.model_files import ModelPaths
 from carpool.vision.handler import LoadContext
 from support.host_handlers import Digest
-from support.host_process import config
+from support.host_process import TESTS, config
 
 MIB = 1 << 20
 DEVICE = SimulatedDevice(weights_bytes=100 * MIB, item_bytes=10 * MIB)
@@ -109,11 +112,33 @@ class Hungry(Digest):
         return super().predict(batch)
 
 
-def test_what_a_handler_takes_of_this_process_is_measured() -> None:
-    backend = choose_backend(Hungry({}), config(max_batch=8), 1)
-    ProcessMemory.begin_peak()
-    before = ProcessMemory.peak_bytes()
-    use = backend.load(ModelPaths()).memory
+MEASURED = """
+import json
+from dataclasses import asdict
+from carpool.host.backends.choose import choose_backend
+from carpool.host.memory import ProcessMemory
+from carpool.host.model_files import ModelPaths
+from support.host_process import TESTS, config
+from unit.host.test_host_memory import Hungry
+
+backend = choose_backend(Hungry({}), config(max_batch=8), 1)
+ProcessMemory.begin_peak()
+before = ProcessMemory.peak_bytes()
+print(json.dumps(asdict(backend.load(ModelPaths()).memory) | {"before": before}))
+"""
+
+
+def test_what_a_handler_takes_of_its_process_is_measured() -> None:
+    """In a process of its own: one that has tested for a while has free memory to give."""
+    said = subprocess.run(
+        [sys.executable, "-c", MEASURED],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([TESTS, *sys.path])},
+        capture_output=True,
+        check=True,
+    )
+    found = json.loads(said.stdout)
+    before = found.pop("before")
+    use = MemoryUse(**found)
     assert use.weights == pytest.approx(Hungry.held, rel=0.01)
     assert use.idle - before == pytest.approx(Hungry.held, rel=0.1)
     # The allocator may keep a block that it has back: an item's worth of seven at the most.
