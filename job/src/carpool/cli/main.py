@@ -22,6 +22,7 @@ INTERRUPTED = 130
 
 SUBCOMMANDS = {
     "run": "run an InferenceJob on this machine",
+    "drive": "drive an InferenceJob inside a Kubernetes cluster",
     "validate": "check job files",
     "schema": "print the JSON schema of InferenceJob, for editors",
     "results": "show what a job wrote",

@@ -53,8 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the job and show its result."""
-    for ending in _ENDINGS:
-        signal.signal(ending, _interrupt)
+    end_on_signals()
     job = load_job(options.file, overrides=options.set)
     with terminal_reporter() as reporter:
         try:
@@ -69,6 +68,12 @@ def run(options: argparse.Namespace) -> int:
     elif result.phase != "Failed":
         Console().print(_table(result))
     return EXIT_CODES[result.phase]
+
+
+def end_on_signals() -> None:
+    """Turn the signals that end a process into KeyboardInterrupt, so that nothing is left."""
+    for ending in _ENDINGS:
+        signal.signal(ending, _interrupt)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

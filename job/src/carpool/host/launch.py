@@ -89,7 +89,7 @@ def ensure_host(run_directory: Path, *, owner: int | None = None, timeout: float
     socket_path = check_socket_path(run_directory / SOCKET_NAME)
     deadline = time.monotonic() + timeout
     with _locked(run_directory / _LOCK_NAME, deadline):
-        if not _listens(socket_path):
+        if not listens(socket_path):
             if message := find_message(socket_path):
                 raise message.error()
             _start(run_directory, socket_path, deadline, owner)
@@ -116,7 +116,8 @@ def wait_for_end(run_directory: Path, timeout: float) -> bool:
         return False
 
 
-def _listens(socket_path: Path) -> bool:
+def listens(socket_path: Path) -> bool:
+    """Whether a host accepts connections there."""
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with probe:
         try:

@@ -22,6 +22,7 @@ from pyspark.accumulators import Accumulator
 from carpool.errors import BadInput, CarpoolError, HandlerError, InferenceFailed
 from carpool.host.client import Completed, HostClient, ItemFailure
 from carpool.host.launch import ensure_host
+from carpool.host.sidecar import await_host
 from carpool.inputs.proof import decode_unit
 from carpool.inputs.video_decode import Frame
 from carpool.outputs.folder import OutputFolder
@@ -240,7 +241,8 @@ def _host_client(context: JobContext, handler: Handler) -> Iterator[HostClient]:
     key = (directory, context.model_key)
     client = _CLIENTS.pop(key, None)
     if client is None:
-        revive = partial(ensure_host, directory)
+        find_host = await_host if context.host_is_sidecar else ensure_host
+        revive = partial(find_host, directory)
         client = HostClient(
             revive(),
             model_key=context.model_key,

@@ -41,6 +41,8 @@ class JobContext:
         model_key: identifies model and parameters; the host refuses a client with another.
         own_hosts: folders of hosts of which each worker claims one; empty where all tasks of a
             machine share the one in `host_directory`.
+        host_is_sidecar: whether a container of the pod runs the host; else the first task of a
+            machine starts it.
     """
 
     job_uid: str
@@ -55,3 +57,4 @@ class JobContext:
     tracking: Tracking | None
     model_key: str = ""
     own_hosts: tuple[Path, ...] = ()
+    host_is_sidecar: bool = False

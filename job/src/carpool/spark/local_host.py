@@ -65,8 +65,17 @@ def loaded_hosts(directories: Sequence[Path]) -> list[dict[str, Any]]:
     return [figures for figures in answers if figures and figures["loaded"]]
 
 
-def host_config(spec: InferenceJobSpec, model: ResolvedModel, hosts: int) -> HostConfig:
-    """What each of so many hosts of a machine is told."""
+def host_config(
+    spec: InferenceJobSpec, model: ResolvedModel, hosts: int = 1, *, device: str = "cpu"
+) -> HostConfig:
+    """What the hosts of a job are told, wherever they run.
+
+    Args:
+        spec: the job's.
+        model: what each host loads.
+        hosts: that share the resources of `spec.host`: of one executor.
+        device: a torch device string.
+    """
     config = HostConfig(
         handler=model.handler,
         parameters=model.parameters,
@@ -76,13 +85,16 @@ def host_config(spec: InferenceJobSpec, model: ResolvedModel, hosts: int) -> Hos
             files_sha256={role: model.digests[role] for role in model.files},
             files={role: str(path) for role, path in model.files.items()},
         ),
-        device="cpu",
+        device=device,
         precision=model.precision,
         max_batch=spec.batching.max_size or model.max_batch,
         deterministic=spec.batching.deterministic,
         threads=_threads(spec, hosts),
         expected_clients=max(1, spec.spark.executor.cores // hosts),
     )
+    if device != "cpu":
+        share = spec.gpu.memory if spec.gpu is not None else None
+        return replace(config, memory_bytes=None if share is None else quantity_bytes(share))
     if spec.host.memory is None:
         return config
     # On a CPU the share of the device is the process's memory; the arenas are charged to it too.

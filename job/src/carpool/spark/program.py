@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -26,18 +26,18 @@ from carpool.plan.identity import fingerprint
 from carpool.plan.planner import plan_videos
 from carpool.plan.units import Plan
 from carpool.spark.conclusion import finished_work, job_result
+from carpool.spark.executors import Executors, LocalExecutors, RunningExecutors
 from carpool.spark.failure_policy import BadInputPolicy
 from carpool.spark.illustrate import commit_contact_sheet
 from carpool.spark.job_context import JobContext, Tracking
-from carpool.spark.local_host import host_directories, loaded_hosts, local_hosts
+from carpool.spark.local_host import loaded_hosts
 from carpool.spark.pipeline import Pipeline
-from carpool.spark.progress import Progress, forget_all_quarantined, progress_so_far
+from carpool.spark.progress import forget_all_quarantined, progress_so_far
 from carpool.spark.reporter import Reporter
 from carpool.spark.result import JobResult
 from carpool.spark.retrying import retrying
 from carpool.spark.run_directory import RunDirectory, run_directory
-from carpool.spark.session import local_spark
-from carpool.spec import InferenceJob, check_runnable, spark_memory
+from carpool.spec import InferenceJob, check_runnable
 from carpool.vision.handler import check_handler
 from carpool.vision.model import ResolvedModel, resolve_model
 from carpool.vision.tracking import ByteTrackParameters
@@ -49,14 +49,16 @@ def run_job(
     job: InferenceJob,
     reporter: Reporter,
     *,
+    executors: Executors | None = None,
     job_uid: str | None = None,
     retry_quarantined: bool = False,
 ) -> JobResult:
-    """Run a job on this machine to its end.
+    """Run a job to its end.
 
     Args:
         job: a valid job.
         reporter: hears of the progress.
+        executors: where its tasks run; by default on this machine.
         job_uid: the same for every attempt of a job; by default this run goes on with the job of
             the same name and settings that left the folder unfinished, else it is a new one.
         retry_quarantined: whether what an earlier attempt put into quarantine is tried again.
@@ -70,7 +72,8 @@ def run_job(
     started = time.monotonic()
     with run_directory() as directory:
         try:
-            return _run(job, reporter, job_uid, directory, started, retry_quarantined)
+            where = executors or LocalExecutors()
+            return _run(job, reporter, where, job_uid, directory, started, retry_quarantined)
         except CarpoolError as error:
             reason, message = error.reason, str(error)
         except Exception as error:  # noqa: BLE001 - a bug of ours still ends as a result, with a log
@@ -102,6 +105,7 @@ class _Prepared:
 def _run(  # noqa: PLR0917 - called once
     job: InferenceJob,
     reporter: Reporter,
+    executors: Executors,
     job_uid: str | None,
     directory: RunDirectory,
     started: float,
@@ -109,7 +113,8 @@ def _run(  # noqa: PLR0917 - called once
 ) -> JobResult:
     check_runnable(job)
     reporter.phase("Planning")
-    _note_what_is_ignored(job, reporter)
+    for note in executors.ignored(job):
+        reporter.note(note)
     storage = StorageOptions(endpoint=job.spec.storage.endpoint, region=job.spec.storage.region)
     prepared = retrying(lambda: _prepare(job, storage, directory.path, reporter))
     plan, tracking = prepared.plan, prepared.tracking
@@ -142,8 +147,12 @@ def _run(  # noqa: PLR0917 - called once
     began = time.monotonic()
     if not progress.is_complete(plan, tracking):
         reopen(folder)
-        context = _context(job, prepared, owner, directory.path)
-        _run_spark(job, prepared, progress, context, policy, reporter)
+        reporter.phase("Starting")
+        with executors.started(job, prepared.model, directory.path) as running:
+            context = _context(job, prepared, owner, running)
+            pipeline = Pipeline(running.spark, context, plan, progress, reporter, policy=policy)
+            pipeline.run()
+            progress.loaded = loaded_hosts(running.local_hosts)
     working = time.monotonic() - began
     reporter.phase("Finishing")
     _illustrate(folder, plan, storage, directory.path / "scratch", reporter)
@@ -212,53 +221,22 @@ def _illustrate(
         reporter.note(f"No contact sheet: {type(error).__name__}: {error}")
 
 
-def _note_what_is_ignored(job: InferenceJob, reporter: Reporter) -> None:
-    """Say which fields mean nothing on one machine."""
-    if job.spec.device == "GPU":
-        reporter.note("spec.device: GPU: a local run computes on the CPU")
-    if job.spec.executors != 1:
-        reporter.note(f"spec.executors: {job.spec.executors}: a local run has one executor")
-
-
-def _context(job: InferenceJob, prepared: _Prepared, job_uid: str, directory: Path) -> JobContext:
+def _context(
+    job: InferenceJob, prepared: _Prepared, job_uid: str, executors: RunningExecutors
+) -> JobContext:
     spec = job.spec
     return JobContext(
         job_uid=job_uid,
         output_uri=spec.output.uri,
         storage=StorageOptions(endpoint=spec.storage.endpoint, region=spec.storage.region),
-        scratch=directory / "scratch",
-        host_directory=directory,
+        scratch=executors.scratch,
+        host_directory=executors.host_directory,
         handler=prepared.model.handler,
         parameters=prepared.model.parameters,
         host_timeout=HOST_TIMEOUT_SECONDS,
         quarantine=spec.failure_policy.bad_inputs == "Quarantine",
         tracking=prepared.tracking,
+        model_key=executors.model_key,
+        host_is_sidecar=executors.host_is_sidecar,
+        own_hosts=executors.own_hosts,
     )
-
-
-def _run_spark(  # noqa: PLR0917 - the pieces of a run, each of another type
-    job: InferenceJob,
-    prepared: _Prepared,
-    progress: Progress,
-    context: JobContext,
-    policy: BadInputPolicy,
-    reporter: Reporter,
-) -> None:
-    spec = job.spec
-    directory = context.host_directory
-    hosts = host_directories(spec, directory)
-    reporter.phase("Starting")
-    with (
-        local_hosts(spec, prepared.model, hosts) as model_key,
-        local_spark(
-            job.metadata.name,
-            cores=spec.spark.executor.cores,
-            memory=spark_memory(spec.spark.driver.memory),
-            run_directory=directory,
-            conf=spec.spark.conf,
-        ) as spark,
-    ):
-        own_hosts = hosts if spec.sharing == "PerTask" else ()
-        context = replace(context, model_key=model_key, own_hosts=own_hosts)
-        Pipeline(spark, context, prepared.plan, progress, reporter, policy=policy).run()
-        progress.loaded = loaded_hosts(hosts)

@@ -60,14 +60,32 @@ def local_spark(
     Raises:
         JobFailed: Spark does not start; the message says why.
     """
-    log4j = run_directory / "log4j2.properties"
-    log4j.write_text(_LOG4J.format(path=run_directory / "spark.log"))
     settings = {
         "spark.app.name": name,
         "spark.master": f"local[{cores},{TASK_ATTEMPTS}]",
         "spark.driver.memory": memory,
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
+        **conf,
+    }
+    with running_spark(settings, run_directory) as context:
+        yield context
+
+
+@contextmanager
+def running_spark(settings: Mapping[str, str], run_directory: Path) -> Iterator[SparkContext]:
+    """Start Spark with settings and stop it, leaving no process behind on this machine.
+
+    Args:
+        settings: whatever differs from one run to another; they win over those of every run.
+        run_directory: where the driver's log and scratch files go.
+
+    Raises:
+        JobFailed: Spark does not start; the message says why.
+    """
+    log4j = run_directory / "log4j2.properties"
+    log4j.write_text(_LOG4J.format(path=run_directory / "spark.log"))
+    settings = {
         "spark.driver.extraJavaOptions": f"{_JVM_OPTIONS} -Dlog4j2.configurationFile={log4j}",
         "spark.local.dir": str(run_directory / "spark"),
         # Tracking of a finished video must not queue behind all the detection that is left.
@@ -75,7 +93,7 @@ def local_spark(
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.pyspark.python": sys.executable,
-        **conf,
+        **settings,
     }
     # PySpark starts the JVM with what stands in the environment; its launcher script prints to
     # standard error before log4j is up.

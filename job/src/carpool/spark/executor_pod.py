@@ -1,0 +1,143 @@
+"""The pod of an executor: Spark's container, and the model host as a native sidecar before it.
+
+Pure: from a job to the pod template that Spark's Kubernetes scheduler fills in for each executor.
+The host's configuration travels in an annotation of the pod, which the downward API lays into the
+sidecar as a file: the pod says itself what it serves, it cannot change, and the driver needs no
+right to anything but pods. What must stay true: the pod fits Pod Security `restricted`, no root
+file system is written, and the socket lies in a folder of the pod's group.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from carpool.host.config import HostConfig
+from carpool.host.launch import CONFIG_NAME, SOCKET_NAME
+from carpool.spec import InferenceJobSpec
+
+EXECUTOR_CONTAINER = "spark-executor"
+HOST_CONTAINER = "model-host"
+HOST_ANNOTATION = "carpool.dev/host"
+HOST_DIRECTORY = Path("/run/carpool/host")
+CONFIG_DIRECTORY = Path("/run/carpool/config")
+SCRATCH = Path("/tmp/scratch")  # noqa: S108 - an emptyDir of the pod
+USER = 10001
+"""Of the image; nothing runs as root."""
+
+_RESTRICTED = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+
+
+def executor_pod(spec: InferenceJobSpec, host: HostConfig, *, image: str) -> dict[str, Any]:
+    """The pod template of a job's executors.
+
+    Args:
+        spec: the job's; `spark.executorTemplate` is what the template starts from. Volumes that it
+            mounts into the container `spark-executor` are the host's too: models may lie there.
+        host: what the sidecar is told.
+        image: of both containers.
+    """
+    pod: dict[str, Any] = copy.deepcopy(dict(spec.spark.executor_template))
+    metadata = pod.setdefault("metadata", {})
+    metadata.setdefault("annotations", {})[HOST_ANNOTATION] = json.dumps(asdict(host))
+    inside = pod.setdefault("spec", {})
+    container = _executor_container(inside)
+    theirs = [dict(mount) for mount in container.get("volumeMounts", [])]
+    environment = _environment(spec)
+    tmp: dict[str, Any] = {}
+    if spec.spark.executor.scratch is not None:
+        tmp["sizeLimit"] = spec.spark.executor.scratch
+    inside.setdefault("volumes", []).extend(
+        [
+            {"name": "carpool-host", "emptyDir": {}},
+            {"name": "carpool-tmp", "emptyDir": tmp},
+            {"name": "carpool-host-tmp", "emptyDir": {}},
+            {"name": "carpool-config", "downwardAPI": {"items": [_annotation_file()]}},
+        ]
+    )
+    socket = {"name": "carpool-host", "mountPath": str(HOST_DIRECTORY)}
+    container |= {
+        "securityContext": _RESTRICTED,
+        "volumeMounts": [*theirs, socket, {"name": "carpool-tmp", "mountPath": "/tmp"}],  # noqa: S108 - as above
+        **environment,
+    }
+    sidecar = {
+        "name": HOST_CONTAINER,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "restartPolicy": "Always",
+        "args": [
+            "host",
+            *("--config", str(CONFIG_DIRECTORY / CONFIG_NAME)),
+            *("--socket", str(HOST_DIRECTORY / SOCKET_NAME)),
+        ],
+        "startupProbe": {
+            "exec": {"command": ["test", "-S", str(HOST_DIRECTORY / SOCKET_NAME)]},
+            "periodSeconds": 1,
+            "failureThreshold": 60,
+        },
+        "terminationMessagePath": "/dev/termination-log",
+        "resources": _host_resources(spec),
+        "securityContext": _RESTRICTED,
+        "volumeMounts": [
+            *theirs,
+            socket,
+            {"name": "carpool-host-tmp", "mountPath": "/tmp"},  # noqa: S108 - as above
+            {"name": "carpool-config", "mountPath": str(CONFIG_DIRECTORY), "readOnly": True},
+        ],
+        **environment,
+    }
+    sidecar["env"] = [
+        *environment["env"],
+        {"name": "CARPOOL_TERMINATION_LOG", "value": "/dev/termination-log"},
+    ]
+    inside["initContainers"] = [*inside.get("initContainers", []), sidecar]
+    inside |= {
+        "automountServiceAccountToken": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    }
+    return {"apiVersion": "v1", "kind": "Pod", **pod}
+
+
+def _executor_container(inside: dict[str, Any]) -> dict[str, Any]:
+    containers: list[dict[str, Any]] = inside.setdefault("containers", [])
+    for container in containers:
+        if container.get("name") == EXECUTOR_CONTAINER:
+            return container
+    containers.insert(0, {"name": EXECUTOR_CONTAINER})
+    return containers[0]
+
+
+def _environment(spec: InferenceJobSpec) -> dict[str, Any]:
+    """Credentials of the storage, by reference: they never stand in a pod."""
+    found: dict[str, Any] = {"env": []}
+    if spec.storage.secret_name is not None:
+        found["envFrom"] = [{"secretRef": {"name": spec.storage.secret_name}}]
+    return found
+
+
+def _host_resources(spec: InferenceJobSpec) -> dict[str, Any]:
+    amounts = {"cpu": spec.host.cpu, "memory": spec.host.memory}
+    requests = {name: amount for name, amount in amounts.items() if amount is not None}
+    limits = {name: amount for name, amount in requests.items() if name == "memory"}
+    return {"requests": requests, "limits": limits}
+
+
+def _annotation_file() -> dict[str, Any]:
+    return {
+        "path": CONFIG_NAME,
+        "fieldRef": {"fieldPath": f"metadata.annotations['{HOST_ANNOTATION}']"},
+    }
