@@ -81,6 +81,14 @@ cluster-down: setup ## Remove the cluster: containers, networks, mounts, volumes
 images: setup ## Build the images (IMAGES="job-without-torch operator" for some of them)
 	@$(BIN)/python hack/cluster images $(IMAGES:%=--only=%)
 
+.PHONY: e2e
+e2e: ## Run the tests on Kubernetes, with the cluster and images they need
+	@$(MAKE) --no-print-directory cluster
+	@$(MAKE) --no-print-directory images IMAGES=job-without-torch
+	@$(BIN)/python hack/cluster load carpool/job:dev-without-torch
+	@$(BIN)/python -m pytest -n 0 tests/e2e || \
+		{ $(BIN)/python hack/cluster diagnose out/e2e-diagnosis; exit 1; }
+
 .PHONY: clean
 clean: ## Remove what the other targets made, .venv included
 	@rm -rf .venv out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,13 +18,13 @@ from pathlib import Path
 import kubectl
 from diagnose import diagnose
 from docker_daemon import docker_answers, ensure_docker, stop_docker
-from job_images import build_images
+from job_images import JOB, JOB_WITHOUT_TORCH, OPERATOR, build_images
 from kind_cluster import ensure_nodes, load_image, remove_nodes, s3_address
 from node_image import ensure_node_image
-from object_store import ensure_object_store
+from object_store import ACCESS_KEY, BUCKET, IN_CLUSTER, SECRET_KEY, ensure_object_store
 from pod_network import connect_pods, simplify_dns
 from progress import say, step
-from settings import CACHE, KUBECONFIG, NODES, SHARED, STATE
+from settings import CACHE, KUBECONFIG, NODES, SHARED, STATE, WORKERS
 
 
 def up() -> None:
@@ -42,6 +43,22 @@ def up() -> None:
     ensure_object_store()
     say(f"The cluster is up. export KUBECONFIG={KUBECONFIG}")
     say(f"Shared by all nodes as /shared: {SHARED}; S3 for this machine: http://{s3_address()}")
+
+
+def facts() -> None:
+    """Print what tests must know."""
+    found = {
+        "kubectl": [str(word) for word in kubectl.command()],
+        "nodes": NODES,
+        "shared": str(SHARED),
+        "s3": f"http://{s3_address()}",
+        "s3InCluster": IN_CLUSTER,
+        "accessKey": ACCESS_KEY,
+        "secretKey": SECRET_KEY,
+        "bucket": BUCKET,
+        "images": {"job": JOB, "jobWithoutTorch": JOB_WITHOUT_TORCH, "operator": OPERATOR},
+    }
+    print(json.dumps(found))  # noqa: T201 - the answer
 
 
 def down() -> None:
@@ -77,12 +94,16 @@ def main() -> None:
     building = verbs.add_parser("images", help="build the project's images")
     names = ("job", "job-without-torch", "operator")
     building.add_argument("--only", action="append", default=[], choices=names)
+    verbs.add_parser("facts", help="print where everything is, as JSON")
     loading = verbs.add_parser("load", help="give nodes an image that Docker has")
     loading.add_argument("image")
-    loading.add_argument("--node", action="append", choices=NODES, help="default: all")
+    loading.add_argument("--node", action="append", choices=WORKERS, help="default: all workers")
     diagnosing = verbs.add_parser("diagnose", help="gather logs, events and states in a folder")
     diagnosing.add_argument("folder", type=Path)
     options = parser.parse_args()
+    if options.verb == "facts":
+        facts()
+        return
     with _alone("images" if options.verb == "images" else "cluster"):
         match options.verb:
             case "up":
@@ -93,7 +114,7 @@ def main() -> None:
                 ensure_docker()
                 build_images(options.only)
             case "load":
-                load_image(options.image, nodes=tuple(options.node or NODES))
+                load_image(options.image, nodes=tuple(options.node or WORKERS))
             case _:
                 diagnose(options.folder)
 

@@ -22,7 +22,7 @@ from go_tools import go_tool
 from machine import cgroup_v1, may_raise_limits
 from node_image import NodeImage
 from progress import Failed, attempt, run, say, step
-from settings import HERE, KIND, KUBECONFIG, NAME, NODES, SHARED, STAMP, STATE
+from settings import HERE, KIND, KUBECONFIG, NAME, NODES, SHARED, STAMP, STATE, WORKERS
 
 S3_NODE_PORT = 30070
 _PATCHES = HERE / "patches"
@@ -71,7 +71,7 @@ def remove_nodes() -> None:
     KUBECONFIG.with_name(f"{KUBECONFIG.name}.lock").unlink(missing_ok=True)
 
 
-def load_image(tag: str, *, nodes: tuple[str, ...] = NODES) -> None:
+def load_image(tag: str, *, nodes: tuple[str, ...] = WORKERS) -> None:
     """Give nodes an image that Docker has; nodes that have it already are left alone.
 
     Raises:

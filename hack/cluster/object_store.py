@@ -18,6 +18,8 @@ _IMAGE = f"{NAME}/versitygw:{VERSITYGW.partition('@')[2]}"
 ACCESS_KEY = "carpool"
 SECRET_KEY = "carpool-secret"  # noqa: S105 - of a server that lives for a test
 BUCKET = "carpool"
+IN_CLUSTER = "http://s3.carpool-storage:7070"
+"""Where pods reach it."""
 
 
 def ensure_object_store() -> None:

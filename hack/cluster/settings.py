@@ -21,6 +21,9 @@ NAME = "carpool"
 NODES = (f"{NAME}-control-plane", f"{NAME}-worker", f"{NAME}-worker2")
 """As kind names them; the roles are in kind.yaml."""
 
+WORKERS = NODES[1:]
+"""Pods run on these; the control plane keeps its taint, so it needs no image of ours."""
+
 CACHE = cache_folder()
 STATE = CACHE / "cluster"
 """What belongs to the running cluster; `down` removes it."""
