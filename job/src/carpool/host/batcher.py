@@ -126,7 +126,8 @@ class Batcher:
             A batch, to be given to the device and then to `finished`; or the seconds after which
             to ask again; or None: ask again when something arrived or finished.
         """
-        if len(self._running) >= self._depth or any(batch.alone for batch in self._running):
+        running = self._running
+        if len(running) >= self._depth or (running and any(batch.alone for batch in running)):
             return None
         if self._retries:
             if self._retries[0].alone and self._running:

@@ -24,48 +24,61 @@ class CostModel:
     """Fit of t(n) = b + a·n by least squares, recent batches weighing most.
 
     Anchors (the warm-up's measurements) never fade, so that the fit stays defined where all
-    batches have one size.
-
-    Attributes:
-        base: b, seconds.
-        per_item: a, seconds.
+    batches have one size. The fit is made when it is asked for.
     """
 
     def __init__(self) -> None:
-        self.base = 0.0
-        self.per_item = 0.0
+        self._base = 0.0
+        self._per_item = 0.0
+        self._fitted = True
         self._anchors = (0.0, 0.0, 0.0, 0.0, 0.0)
         self._recent = (0.0, 0.0, 0.0, 0.0, 0.0)
+
+    @property
+    def base(self) -> float:
+        """b, seconds."""
+        self._fit()
+        return self._base
+
+    @property
+    def per_item(self) -> float:
+        """a, seconds."""
+        self._fit()
+        return self._per_item
 
     def anchor(self, items: int, seconds: float) -> None:
         """Take a measurement that stays."""
         self._anchors = _plus(self._anchors, items, seconds, decay=1.0)
-        self._fit()
+        self._fitted = False
 
     def observe(self, items: int, seconds: float) -> None:
         """Take the measurement of a batch."""
         self._recent = _plus(self._recent, items, seconds, decay=_DECAY)
-        self._fit()
+        self._fitted = False
 
     def predict(self, items: int) -> float:
         """Seconds that a batch will take; 0 while nothing was measured."""
-        return self.base + self.per_item * items
+        self._fit()
+        return self._base + self._per_item * items
 
     def _fit(self) -> None:
+        if self._fitted:
+            return
+        self._fitted = True
         count, n, nn, t, nt = (
             old + new for old, new in zip(self._anchors, self._recent, strict=True)
         )
         spread = count * nn - n * n
         if spread <= 1e-9 * nn:  # one batch size so far: all of it is cost per item
-            self.base, self.per_item = 0.0, t / n
+            self._base, self._per_item = 0.0, t / n
             return
         slope = (count * nt - n * t) / spread
         if slope < 0:
-            self.base, self.per_item = t / count, 0.0
+            self._base, self._per_item = t / count, 0.0
         elif (base := (t - slope * n) / count) < 0:
-            self.base, self.per_item = 0.0, nt / nn
+            self._base, self._per_item = 0.0, nt / nn
         else:
-            self.base, self.per_item = base, slope
+            self._base, self._per_item = base, slope
 
 
 class Pacer:

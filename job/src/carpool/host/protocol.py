@@ -65,6 +65,10 @@ _FIXED: dict[Kind, tuple[struct.Struct, Callable[..., Message]]] = {
     Kind.ALIVE: (struct.Struct("<"), Alive),
     Kind.STATS_REQUEST: (struct.Struct("<"), StatsRequest),
 }
+_WHOLE = {
+    kind: struct.Struct(_HEADER.format + body.format[1:]) for kind, (body, _) in _FIXED.items()
+}
+"""Header and body together, for what is sent most: SUBMIT and DONE."""
 _JSON: dict[Kind, tuple[Callable[..., Message], dict[str, type]]] = {
     Kind.HELLO: (
         Hello,
@@ -107,7 +111,9 @@ def encode(message: Message) -> bytes:
     """
     kind = _KINDS[type(message)]
     try:
-        body = _encode_body(kind, message)
+        if (whole := _WHOLE.get(kind)) is not None:
+            return whole.pack(MAGIC, VERSION, kind, whole.size - _HEADER.size, *message)
+        body = _encode_body(message)
     except (struct.error, TypeError, ValueError) as error:
         raise ProtocolError(f"{kind.name} cannot be sent: {error}") from error
     if _HEADER.size + len(body) > MAX_MESSAGE:
@@ -152,9 +158,7 @@ def clip(text: str, limit: int = MAX_TEXT) -> str:
     return raw[: limit - 3].decode("utf-8", "ignore") + "…"
 
 
-def _encode_body(kind: Kind, message: Message) -> bytes:
-    if kind in _FIXED:
-        return _FIXED[kind][0].pack(*message)
+def _encode_body(message: Message) -> bytes:
     if isinstance(message, Failed):
         count = len(message.items)
         if not 1 <= count <= MAX_FAILED_ITEMS:

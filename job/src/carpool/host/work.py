@@ -97,20 +97,20 @@ class Batch:
     Attributes:
         parts: in the order of the batch's items.
         alone: nothing else may be on the device at the same time.
+        items: how many it has; counted once, since it is asked for a dozen times on a batch's way.
     """
 
     parts: Sequence[Part]
     alone: bool = False
+    items: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "items", sum(part.items for part in self.parts))
 
     @property
     def key(self) -> Hashable:
         """What its requests have in common."""
         return self.parts[0].request.key
-
-    @property
-    def items(self) -> int:
-        """How many items it has."""
-        return sum(part.items for part in self.parts)
 
     def halves(self) -> tuple[Batch, Batch]:
         """The same items as two batches; needs at least two items."""

@@ -20,9 +20,10 @@ from carpool.host.config import HostConfig
 from carpool.host.memory import ProcessMemory
 from carpool.vision.handler import Handler, LoadContext, Rows
 
-_LANE_BATCH = 4
-"""What one thread computes of a batch stays in its core's cache the better the smaller it is; all
-threads of a machine together need more, so that each has something to do at every layer."""
+_LANE_BATCH = 2
+"""What one thread computes stays in its core's cache the better the smaller the batch is, and two
+items pay for most of a layer's fixed cost (benchmarks/host/results/whole_job.json has a plain loop
+at 1 to 8). All threads together need more, so that each has something to do at every layer."""
 
 
 @dataclass(frozen=True, slots=True)
