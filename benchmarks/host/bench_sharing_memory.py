@@ -31,7 +31,6 @@ from support.local_runs import oracle_job, write_job
 
 TASKS = 4
 SIZE = 416
-MAX_BATCH = 4
 EVERY_NTH = 24
 FRAMES = 24 * 24
 GOAL = {"fraction": 0.4}
@@ -54,7 +53,6 @@ def run(sharing: str, cfg: Path, clips: Path, folder: Path) -> dict[str, Any]:
     del job["spec"]["tracking"]
     job["spec"] |= {
         "model": {"format": "Darknet", "uri": str(cfg)},
-        "batching": {"maxSize": MAX_BATCH},
         "spark": {"executor": {"cores": TASKS}},
     }
     job["spec"]["input"]["video"] = {"chunkSeconds": 1, "everyNthFrame": EVERY_NTH}
@@ -87,7 +85,6 @@ def main() -> None:
         {
             "model": f"YOLO-v3, random values, {SIZE} x {SIZE}, float32",
             "tasks": TASKS,
-            "max_batch": MAX_BATCH,
             "every_nth_frame": EVERY_NTH,
             "frames": FRAMES // EVERY_NTH,
         },

@@ -216,8 +216,8 @@ def _memory(record: dict[str, Any]) -> Iterable[str]:
         ],
     )
     yield (
-        f"{parameters['tasks']} tasks, {parameters['model']}, batches of up to "
-        f"{parameters['max_batch']}. Goal: Shared needs at most {goal:g} of PerTask's memory; "
+        f"{parameters['tasks']} tasks, {parameters['model']}, batches as the host "
+        f"chooses them. Goal: Shared needs at most {goal:g} of PerTask's memory; "
         f"{_verdict(reached <= goal)} with {reached:.3f} (of the highest values "
         f"{record['fraction']['max']:.3f}).\n"
     )
