@@ -56,11 +56,12 @@ _WHOLE_JOB = """\
 
 The loop decodes, resizes, infers and makes boxes with the same code, without Spark, host, sockets
 or files. It is tried with one process that computes on all cores (decoder in line, or in a thread)
-and with a process a core, at batches of 1, 2, 4 and 8; the fastest of these ways is what the job is
-measured by. The job decodes, detects, tracks and commits. Steady state: of the loop, from the first
-frame after the warm-up to the last; of the job, the slope of frames committed over time while all
-tasks have work. Start-up is in neither. The CPU ratio says the same in CPU time a frame: it holds
-where the machine was not idle, and does not see cores that wait.
+and with a process a core, at batches of 1, 2, 4 and 8, for a short while each; the three that were
+fastest then run over all clips, in turns with the job, and the one that is fastest there is what
+the job is measured by. The job decodes, detects, tracks and commits. Steady state: of the loop,
+from the first frame after the warm-up to the last; of the job, the slope of frames committed over
+time while all tasks have work. Start-up is in neither. The CPU ratio says the same in CPU time a
+frame: it holds where the machine was not idle, and does not see cores that wait.
 """
 
 _MEMORY = """\
