@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from carpool.errors import HandlerError, ModelFormatError, ModelNotFound
+from carpool.errors import ModelFormatError, ModelNotFound
 from carpool.vision.darknet.cfg import read_network
 from carpool.vision.darknet.weights import read_weights
+from carpool.vision.detector_handler import DetectorHandler
 from carpool.vision.detector_parameters import DetectorParameters
-from carpool.vision.handler import Handler
-from carpool.vision.resize import fit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from carpool.vision.handler import Image, LoadContext, Rows
-    from carpool.vision.resize import Placement
-    from carpool.vision.torch.detector import Detector
+    from carpool.vision.handler import LoadContext
 
 
-class DarknetDetector(Handler):
+class DarknetDetector(DetectorHandler):
     """Detector for a Darknet .cfg with its .weights.
 
     Args:
@@ -30,14 +27,7 @@ class DarknetDetector(Handler):
     reentrant = True
 
     def __init__(self, parameters: Mapping[str, Any]) -> None:
-        self._parameters = DetectorParameters.from_mapping(parameters, extra=("weights", "names"))
-        self._detector: Detector | None = None
-        self.input_shape = (*self._parameters.input_size, 3)
-        self.class_names = self._parameters.class_names
-
-    def preprocess(self, frame: Image, out: Image) -> Placement:
-        """Fit a frame into its slot; see `Handler.preprocess`."""
-        return fit(frame, out, self._parameters.resize)
+        self._prepare(DetectorParameters.from_mapping(parameters, extra=("weights", "names")))
 
     def load(self, context: LoadContext) -> None:
         """Build the network and read its values.
@@ -55,7 +45,6 @@ class DarknetDetector(Handler):
         from carpool.vision.torch.darknet_network import (  # noqa: PLC0415 - imports torch
             DarknetNetwork,
         )
-        from carpool.vision.torch.detector import Detector  # noqa: PLC0415 - imports torch
         from carpool.vision.torch.precision import dtype_for  # noqa: PLC0415 - imports torch
 
         weights = context.files.get("weights")
@@ -69,31 +58,13 @@ class DarknetDetector(Handler):
                 f"expected {len(self.class_names)}, the number of class names"
             )
         device = torch.device(context.device)
-        self._detector = Detector(
+        self._detect_with(
             DarknetNetwork(
                 network,
                 read_weights(weights, network),
                 device,
                 dtype_for(context.precision, device),
             ),
-            device=device,
             classes=network.classes,
-            class_ids=self._parameters.class_ids,
-            score_threshold=self._parameters.score_threshold,
-            iou_threshold=self._parameters.iou_threshold,
-            max_rows=self.output_rows,
+            device=device,
         )
-
-    def predict(self, batch: Any) -> Sequence[Any]:
-        """Detect; see `Handler.predict`. Rows are CPU tensors, also from a GPU.
-
-        Raises:
-            HandlerError: `load` was not called.
-        """
-        if self._detector is None:
-            raise HandlerError("DarknetDetector.predict was called before load")
-        return self._detector(batch)
-
-    def postprocess(self, rows: Rows, info: Placement) -> Rows:
-        """Map boxes back to the source frame; see `Handler.postprocess`."""
-        return info.to_source(rows)

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from carpool.errors import HandlerError, ModelNotFound
+from carpool.errors import ModelNotFound
+from carpool.vision.detector_handler import DetectorHandler
 from carpool.vision.detector_parameters import DetectorParameters
-from carpool.vision.handler import Handler
-from carpool.vision.resize import fit
 from carpool.vision.torch_export.contract import detector_contract
 from carpool.vision.torch_export.inspection import inspect
 from carpool.vision.torch_export.resolve import check_classes, check_input_size
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from carpool.vision.handler import Image, LoadContext, Rows
-    from carpool.vision.resize import Placement
-    from carpool.vision.torch.detector import Detector
+    from carpool.vision.handler import LoadContext
 
 
-class ExportedDetector(Handler):
+class ExportedDetector(DetectorHandler):
     """Detector for a .pt2 archive that keeps the contract of `contract.DetectorContract`.
 
     Args:
@@ -29,14 +26,7 @@ class ExportedDetector(Handler):
     """
 
     def __init__(self, parameters: Mapping[str, Any]) -> None:
-        self._parameters = DetectorParameters.from_mapping(parameters)
-        self._detector: Detector | None = None
-        self.input_shape = (*self._parameters.input_size, 3)
-        self.class_names = self._parameters.class_names
-
-    def preprocess(self, frame: Image, out: Image) -> Placement:
-        """Fit a frame into its slot; see `Handler.preprocess`."""
-        return fit(frame, out, self._parameters.resize)
+        self._prepare(DetectorParameters.from_mapping(parameters))
 
     def load(self, context: LoadContext) -> None:
         """Inspect the archive and load the program.
@@ -50,7 +40,6 @@ class ExportedDetector(Handler):
         """
         import torch  # noqa: PLC0415 - only the host has torch; tasks import this module too
 
-        from carpool.vision.torch.detector import Detector  # noqa: PLC0415 - imports torch
         from carpool.vision.torch.exported_network import (  # noqa: PLC0415 - imports torch
             ExportedNetwork,
         )
@@ -72,26 +61,4 @@ class ExportedDetector(Handler):
                 device=torch.device(context.device),
             )
         network.prove(self._parameters.input_size, path.name)
-        self._detector = Detector(
-            network,
-            device=torch.device(context.device),
-            classes=contract.classes,
-            class_ids=self._parameters.class_ids,
-            score_threshold=self._parameters.score_threshold,
-            iou_threshold=self._parameters.iou_threshold,
-            max_rows=self.output_rows,
-        )
-
-    def predict(self, batch: Any) -> Sequence[Any]:
-        """Detect; see `Handler.predict`. Rows are CPU tensors, also from a GPU.
-
-        Raises:
-            HandlerError: `load` was not called.
-        """
-        if self._detector is None:
-            raise HandlerError("ExportedDetector.predict was called before load")
-        return self._detector(batch)
-
-    def postprocess(self, rows: Rows, info: Placement) -> Rows:
-        """Map boxes back to the source frame; see `Handler.postprocess`."""
-        return info.to_source(rows)
+        self._detect_with(network, classes=contract.classes, device=torch.device(context.device))
