@@ -164,20 +164,21 @@ def _format(hello: Hello) -> SlotFormat:
 
 
 def welcome_ready(
-    sessions: Iterable[Session], max_batch: int, model: dict[str, Any]
+    sessions: Iterable[Session], *, max_batch: int, lanes: int, model: dict[str, Any]
 ) -> list[Session]:
     """Grant credits anew: READY to the clients that have none yet, CREDIT to whose change.
 
     Args:
         sessions: all open sessions.
         max_batch: the largest batch.
+        lanes: batches that are computed at once.
         model: facts about the model, for READY.
 
     Returns:
         The sessions whose credits changed.
     """
     ready = {session.number: session for session in sessions if session.arena is not None}
-    grants = grant_credits(max_batch, {number: ready[number].shape for number in ready})
+    grants = grant_credits(max_batch * lanes, {number: ready[number].shape for number in ready})
     changed = [
         ready[number] for number, granted in grants.items() if granted != ready[number].credits
     ]

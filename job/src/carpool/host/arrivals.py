@@ -28,9 +28,8 @@ class _Pace:
     Attributes:
         window: items it may have outstanding.
         outstanding: items that it has.
-        reached: what it had outstanding after each of its last requests.
+        reached: what it had outstanding after each of its last requests; empty before the first.
         answered: whether it ever got an answer.
-        begun: whether it ever sent a request.
         items: of a request, on average.
         seconds: for preparing a request, on average; 0 while none was seen.
         free_since: since when it can have been preparing; None while its window is full, and before
@@ -40,7 +39,6 @@ class _Pace:
     window: int
     free_since: float | None = None
     outstanding: int = 0
-    begun: bool = False
     items: float = 1.0
     seconds: float = 0.0
     reached: deque[int] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
@@ -95,7 +93,6 @@ class Arrivals:
                 seconds = min(seconds, _LATE * pace.seconds)
                 pace.seconds = _DECAY * pace.seconds + (1 - _DECAY) * seconds
                 pace.items = _DECAY * pace.items + (1 - _DECAY) * items
-        pace.begun = True
         pace.outstanding += items
         pace.reached.append(pace.outstanding)
         pace.free_since = None
@@ -120,7 +117,7 @@ class Arrivals:
     def rate_after_answers(self, now: float) -> float:
         """As `rate`, if all clients that wait for an answer had it."""
         waiting = sum(
-            pace.rate() for pace in self._paces.values() if pace.begun and pace.free_since is None
+            pace.rate() for pace in self._paces.values() if pace.reached and pace.free_since is None
         )
         return waiting + self.rate(now)
 
@@ -138,8 +135,8 @@ class Arrivals:
     def _look(pace: _Pace, now: float) -> None:
         """See whether the client can prepare another request."""
         # As `HostClient.acquire`: with nothing outstanding one more is always allowed.
-        room = pace.begun and (not pace.outstanding or pace.outstanding + pace.items <= pace.reach)
-        if not room:
+        room = not pace.outstanding or pace.outstanding + pace.items <= pace.reach
+        if not (pace.reached and room):
             pace.free_since = None
         elif pace.free_since is None:
             pace.free_since = now

@@ -196,8 +196,12 @@ class Server:
     def _grant(self) -> None:
         if self._loaded:
             open_sessions = [one for one in self._sessions.values() if not one.closed]
-            at_once = self._dispatcher.max_batch * self._backend.lanes
-            changed = welcome_ready(open_sessions, at_once, self._model)
+            changed = welcome_ready(
+                open_sessions,
+                max_batch=self._dispatcher.max_batch,
+                lanes=self._backend.lanes,
+                model=self._model,
+            )
             now = time.monotonic()
             for session in changed:
                 self._dispatcher.admit(session, now)

@@ -99,10 +99,6 @@ class HandlerBackend(Backend):
     def peak_bytes(self) -> int:
         """Most memory that was in use on the device since `begin_peak`, model included."""
 
-    def default_shapes(self) -> BatchShapes:
-        """The sizes that batches are padded to where nothing else asks for any."""
-        return BatchShapes()
-
     def run(self, parts: Sequence[Items]) -> list[Rows]:
         """One batch from items to rows."""
         return self.collect(self.launch(self.stage(parts)))
@@ -110,9 +106,7 @@ class HandlerBackend(Backend):
     def _choose_shapes(self) -> BatchShapes:
         if self.config.deterministic:
             return BatchShapes([self.max_batch])
-        if self.config.batch_sizes:
-            return BatchShapes(self.config.batch_sizes).within(self.max_batch)
-        return self.default_shapes().within(self.max_batch)
+        return BatchShapes(self.config.batch_sizes).within(self.max_batch)
 
     def _warm_up(self) -> tuple[tuple[tuple[int, float], ...], MemoryUse]:
         """First batches of every shape, measured, with the results checked.
