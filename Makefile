@@ -66,7 +66,7 @@ hooks: setup ## Install the pre-commit hooks (local: they run the tools of .venv
 .PHONY: lock
 lock: ## Bring requirements.lock up to the pyproject.toml (LOCK_OPTIONS=--upgrade: newest versions)
 	@$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url $(LOCK_OPTIONS) \
-		--python-version 3.11 job/pyproject.toml --all-extras --group pyproject.toml:dev \
+		--python-version 3.11 job/pyproject.toml operator/pyproject.toml --all-extras --group pyproject.toml:dev \
 		--no-emit-package carpool --custom-compile-command "make lock" -o requirements.lock
 
 .PHONY: cluster
