@@ -13,6 +13,7 @@ from typing import Final
 from carpool.spec import InferenceJobSpec, InferenceJobStatus
 from carpool_operator.domain.job.job_object import JobObject, condition_of
 from carpool_operator.domain.job.times import unix
+from carpool_operator.domain.job.wording import counted
 
 EXECUTORS_ASSIGNED: Final = "ExecutorsAssigned"
 """Reason of the condition Reserved once all required executors of an attempt have had a slot."""
@@ -59,8 +60,8 @@ def _start(job: JobObject, spec: InferenceJobSpec, status: InferenceJobStatus) -
     return Deadline(
         _waiting_since(job, status) + seconds,
         "StartDeadlineExceeded",
-        f"spec.startDeadlineSeconds: {spec.required_executors} executors did not get their slots "
-        f"within {seconds} s{_lacking(status)}",
+        f"spec.startDeadlineSeconds: {counted(spec.required_executors, 'executor')} did not get "
+        f"a slot within {seconds} s{_lacking(status)}",
     )
 
 

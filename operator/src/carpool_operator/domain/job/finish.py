@@ -11,7 +11,7 @@ from carpool_operator.domain.job.acceptance import Accepted, Refused
 from carpool_operator.domain.job.actions import DeleteJob
 from carpool_operator.domain.job.deadlines import deadline
 from carpool_operator.domain.job.job_object import JobObject, condition_of, holds
-from carpool_operator.domain.job.leftovers import deletion, leftover_pods, named
+from carpool_operator.domain.job.leftovers import deletion, leftover_pods, names
 from carpool_operator.domain.job.progress import at_rest
 from carpool_operator.domain.job.times import timestamp, unix
 from carpool_operator.domain.job.turn import Step, Turn
@@ -74,7 +74,7 @@ def finish(turn: Turn, status: InferenceJobStatus, end: End) -> Step:
     running = [each for each in turn.observed.drivers if each.ended is None and not each.gone]
     if running:
         message = (
-            f"ends as {end.phase} ({end.reason}) when its driver has ended: {named([*running])}"
+            f"ends as {end.phase} ({end.reason}) when its driver has ended: {names([*running])}"
         )
         status = turn.condition(status, "Finished", "False", "DriverNotEnded", message)
         status = status.model_copy(update={"phase": status.phase or "Queued"})

@@ -10,6 +10,7 @@ from carpool_operator.domain.cluster_state import Pod
 from carpool_operator.domain.job.actions import DeletePods, PodRef
 from carpool_operator.domain.job.observed import Driver
 from carpool_operator.domain.job.turn import Turn
+from carpool_operator.domain.job.wording import named
 
 
 def leftover_pods(turn: Turn, attempt: int | None) -> list[Driver | Pod]:
@@ -42,8 +43,6 @@ def deletion(pods: list[Driver | Pod]) -> tuple[DeletePods, ...]:
     return (DeletePods(refs),) if refs else ()
 
 
-def named(pods: list[Driver | Pod]) -> str:
-    """Names of pods for a sentence, the first three."""
-    names = sorted(each.name for each in pods)
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
+def names(pods: list[Driver | Pod]) -> str:
+    """Their names, for a sentence."""
+    return named(each.name for each in pods)

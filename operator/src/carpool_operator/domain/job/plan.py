@@ -39,7 +39,7 @@ from carpool_operator.domain.job.observed import Observed
 from carpool_operator.domain.job.running import run
 from carpool_operator.domain.job.settings import JobSettings
 from carpool_operator.domain.job.starting import start
-from carpool_operator.domain.job.status import as_json, worth_writing
+from carpool_operator.domain.job.status import as_json, due_at
 from carpool_operator.domain.job.suspension import resumed, suspend
 from carpool_operator.domain.job.turn import Step, Turn, earliest
 
@@ -50,7 +50,9 @@ class Plan:
 
     Attributes:
         actions: in order; carried out one after another, up to the first that fails.
-        status: the whole status, to be applied after the actions; None: what stands is right.
+        status: the whole status, to be applied after the actions, under the resource version that
+            the job had when it was read (a status made from an older one must not win); None: what
+            stands is right.
         events: of the change of status, to be recorded when it is written.
         demand: told to the allocator; None: the job takes no part now.
         wants_reservation: the allocator is to be asked, and the decision made again with its
@@ -93,10 +95,11 @@ def _step(turn: Turn) -> Step:
 
 
 def _without_driver(turn: Turn, status: InferenceJobStatus, verdict: Accepted | Refused) -> Step:
-    end = end_by_attempt(status, verdict)
+    is_open = open_attempt(status) is not None
+    end = None if is_open else end_by_attempt(status, verdict)
     if isinstance(verdict, Refused):
         return finish(turn, status, end or end_by_refusal(turn, verdict))
-    if end is None and open_attempt(status) is None:
+    if end is None and not is_open:
         end = end_by_deadline(turn, status, verdict)
     if end is not None:
         return finish(turn, status, end)
@@ -134,24 +137,22 @@ def _noted(turn: Turn, verdict: Accepted | Refused) -> InferenceJobStatus:
 def _plan(turn: Turn, step: Step) -> Plan:
     if step.wants_reservation:
         return Plan(demand=step.demand, wants_reservation=True)
-    status, settings = as_json(step.status), turn.settings
-    written = turn.observed.status_written
-    wakeup = step.wakeup
+    status = as_json(step.status)
+    # BeginAttempt carries the status itself.
     begins = any(isinstance(action, BeginAttempt) for action in step.actions)
-    write = not begins and worth_writing(
+    due = due_at(
         turn.job.status_json,
         status,
-        last_written=written,
+        last_written=turn.observed.status_written,
         now=turn.now,
-        interval=settings.status_interval_seconds,
+        interval=turn.settings.status_interval_seconds,
     )
-    if not write and not begins and written is not None and status != turn.job.status_json:
-        wakeup = earliest(wakeup, written + settings.status_interval_seconds)
+    write = due is not None and due <= turn.now and not begins
     return Plan(
         actions=step.actions,
         status=status if write else None,
         events=transitions(turn.job.status, step.status) if write or begins else (),
         demand=step.demand,
-        wakeup=wakeup,
+        wakeup=step.wakeup if write or begins else earliest(step.wakeup, due),
         poll=step.poll,
     )

@@ -13,6 +13,7 @@ from carpool_operator.domain.job.leftovers import deletion, leftover_pods
 from carpool_operator.domain.job.observed import Driver
 from carpool_operator.domain.job.progress import gpu_status, model_status, progress_status
 from carpool_operator.domain.job.turn import Step, Turn, earliest
+from carpool_operator.domain.job.wording import counted
 
 
 def run(
@@ -50,7 +51,7 @@ def _reserved(
         isinstance(verdict, Accepted) and assigned >= verdict.spec.required_executors
     )
     slots = max(driver.reserved, assigned)
-    message = f"{slots} slots are held, {assigned} executors have theirs"
+    message = f"{counted(slots, 'slot')} held for executors, {assigned} taken"
     lacking = turn.observed.waiting
     if lacking is not None:
         message += f"; more wait: {lacking.reason}: {lacking.message}"

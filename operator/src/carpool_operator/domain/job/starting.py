@@ -25,12 +25,13 @@ from carpool_operator.domain.job.config_map import config_map
 from carpool_operator.domain.job.deadlines import deadline
 from carpool_operator.domain.job.driver_pod import driver_pod
 from carpool_operator.domain.job.job_object import open_attempt
-from carpool_operator.domain.job.leftovers import blocking, deletion, leftover_pods, named
+from carpool_operator.domain.job.leftovers import blocking, deletion, leftover_pods, names
 from carpool_operator.domain.job.observed import Driver
 from carpool_operator.domain.job.progress import at_rest, gpu_status
 from carpool_operator.domain.job.status import as_json
 from carpool_operator.domain.job.times import timestamp
 from carpool_operator.domain.job.turn import Step, Turn, earliest
+from carpool_operator.domain.job.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ def _wait_for_itself(
 ) -> Wait | None:
     """What of its own past holds a job up: pods of an earlier attempt, and the back-off."""
     if blocking(pods):
-        message = f"pods of an earlier attempt have not ended: {named(blocking(pods))}"
+        message = f"pods of an earlier attempt have not ended: {names(blocking(pods))}"
         return Wait("PodsNotEnded", message)
     due = retry_time(status, turn.settings)
     if turn.now >= due:
@@ -149,7 +150,7 @@ def _begin(
     if attempt is None:
         attempt = status.attempt + 1
     status = turn.condition(
-        status, "Reserved", "True", "SlotsHeld", f"{slots} slots are held for executors"
+        status, "Reserved", "True", "SlotsHeld", f"{counted(slots, 'slot')} held for executors"
     )
     status = turn.condition(
         status, "ModelReady", "False", "DriverStarting", f"attempt {attempt} begins"

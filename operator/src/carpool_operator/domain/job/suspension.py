@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from carpool.spec import InferenceJobStatus
 from carpool_operator.domain.job.job_object import holds
-from carpool_operator.domain.job.leftovers import blocking, deletion, leftover_pods, named
+from carpool_operator.domain.job.leftovers import blocking, deletion, leftover_pods, names
 from carpool_operator.domain.job.progress import at_rest
 from carpool_operator.domain.job.turn import Step, Turn
 
@@ -15,7 +15,7 @@ def suspend(turn: Turn, status: InferenceJobStatus) -> Step:
     waits = blocking(pods)
     message = "spec.suspend is true"
     if waits:
-        message += f"; pods that have not ended yet: {named(waits)}"
+        message += f"; pods that have not ended yet: {names(waits)}"
     status = turn.condition(status, "Suspended", "True", "Suspended", message)
     status = turn.condition(status, "Reserved", "False", "Suspended", "nothing is held")
     if holds(status, "ModelReady"):
