@@ -15,7 +15,7 @@ from carpool.errors import SpecError
 from carpool.spec import API_VERSION, KIND, InferenceJobSpec, check_runnable, validate_job
 from carpool.spec.mutability import ALWAYS
 from carpool_operator.domain.cluster_state import JobDemand
-from carpool_operator.domain.job.demand import demand_of
+from carpool_operator.domain.job.demand import demand_of, jvm_memory
 from carpool_operator.domain.job.job_object import JobObject
 
 
@@ -52,6 +52,7 @@ def acceptance(job: JobObject) -> Accepted | Refused:
     try:
         checked = validate_job(document, job.name)
         check_runnable(checked)
+        jvm_memory(checked.spec.spark.driver.memory, "spec.spark.driver.memory")
         demand = demand_of(job, checked.spec)
     except SpecError as error:
         lines = str(error).splitlines()

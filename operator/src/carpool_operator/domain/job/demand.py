@@ -25,7 +25,7 @@ EXECUTOR_CONTAINER: Final = "spark-executor"
 REQUEST_CORES: Final = "spark.kubernetes.executor.request.cores"
 _MIB: Final = 1 << 20
 _LEAST_MEMORY: Final = 1 << 30
-"""Half of a container is for the JVM's heap at most, which needs 512 MiB."""
+"""At most half of a container is for the JVM's heap, which needs 512 MiB."""
 _TEMPLATE: Final = "spec.spark.executorTemplate.spec"
 
 
@@ -61,6 +61,18 @@ def demand_of(job: JobObject, spec: InferenceJobSpec) -> JobDemand:
     )
 
 
+def jvm_memory(quantity: str, field: str) -> int:
+    """Bytes of a container with a JVM, in the whole MiB that Spark knows.
+
+    Raises:
+        SpecError: a JVM cannot run in it.
+    """
+    memory = quantity_bytes(quantity) // _MIB * _MIB
+    if memory < _LEAST_MEMORY:
+        raise SpecError(f'{field}: "{quantity}" is too little; expected at least "1Gi"')
+    return memory
+
+
 def _requests(spec: InferenceJobSpec, template: Mapping[str, Any]) -> Resources:
     listed = template.get("containers") or ()
     containers = [_executor(spec, listed)]
@@ -86,12 +98,7 @@ def _executor(spec: InferenceJobSpec, containers: Any) -> Amounts:
     for place, each in enumerate(containers):
         if each.get("name") == EXECUTOR_CONTAINER:
             found = container_requests(each, f"{_TEMPLATE}.containers[{place}]")
-    memory = quantity_bytes(executor.memory) // _MIB * _MIB
-    if memory < _LEAST_MEMORY:
-        raise SpecError(
-            f'spec.spark.executor.memory: "{executor.memory}" is too little; expected at least '
-            '"1Gi"'
-        )
+    memory = jvm_memory(executor.memory, "spec.spark.executor.memory")
     cores = spec.spark.conf.get(REQUEST_CORES)
     field = f'spec.spark.conf["{REQUEST_CORES}"]'
     cpu = executor.cores * 1000 if cores is None else amount(cores, "cpu", field)

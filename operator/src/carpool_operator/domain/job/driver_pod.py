@@ -209,7 +209,7 @@ def _over(
     theirs: Iterable[Mapping[str, Any]], ours: Sequence[Mapping[str, Any]], key: str
 ) -> list[dict[str, Any]]:
     """A list of the user's, with ours in the place of what has the same key."""
-    taken = {each[key] for each in ours}
+    taken = [each[key] for each in ours]  # theirs may be of any type
     kept = [dict(each) for each in theirs if each.get(key) not in taken]
     return [*kept, *({each[key]: dict(each) for each in ours}.values())]
 

@@ -29,8 +29,8 @@ class Event:
 def transitions(before: InferenceJobStatus, after: InferenceJobStatus) -> tuple[Event, ...]:
     """The events of a change of status."""
     found = (
-        *_queued(before, after),
         *_attempts(before, after),
+        *_queued(before, after),
         *_model(before, after),
         *_suspension(before, after),
         *_end(before, after),
