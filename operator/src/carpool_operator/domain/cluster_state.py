@@ -124,9 +124,12 @@ class Pod:
         deleting: it has a deletionTimestamp.
         ended: all of its containers have ended, or never started and never will.
         phase: as the API server has it.
+        assigned: Unix time at which our gate was opened; None before.
+        annotated: it has annotations, so that one can be added to them.
         unschedulable_since: Unix time since which the scheduler finds no place; None otherwise.
         host_restarts: restarts of the model host's container.
-        host_message: termination message of that container's last end.
+        host_ended: Unix time of that container's last end.
+        host_message: why, from its termination message: `Reason: sentence`, cut to 256 characters.
         reserved: on a driver: the slots held for executors, one entry each.
     """
 
@@ -146,8 +149,11 @@ class Pod:
     held_by_others: bool = False
     deleting: bool = False
     ended: bool = False
+    assigned: float | None = None
+    annotated: bool = True
     unschedulable_since: float | None = None
     host_restarts: int = 0
+    host_ended: float | None = None
     host_message: str | None = None
     reserved: tuple[Slot, ...] = ()
 
