@@ -36,6 +36,7 @@ from carpool_operator.domain.job.times import timestamp
 from support.job_documents import job_document
 
 START = 1_777_890_000.0
+LIVING = ("Pending", "Running")
 SETTINGS = JobSettings(image="registry.example.org/carpool-job:1")
 
 
@@ -54,6 +55,7 @@ class World:
     Attributes:
         endings: what the driver of each attempt comes to: a termination message, or None for a
             death without a word; the last one goes for all later attempts.
+        work: ticks for which a driver works with its executors.
         slots: free for executors.
         created: names of what was created, in order.
         writes: count of all writes of the operator.
@@ -64,6 +66,7 @@ class World:
     job: dict[str, Any] | None
     now: float = START
     endings: Sequence[Mapping[str, Any] | None] = ()
+    work: int = 3
     slots: int = 100
     drivers: dict[str, dict[str, Any]] = field(default_factory=dict)
     executors: dict[str, Pod] = field(default_factory=dict)
@@ -73,6 +76,7 @@ class World:
     foreign: tuple[str, ...] = ()
     refused: Refusal | None = None
     blocked: tuple[str, str] | None = None
+    _worked: dict[str, int] = field(default_factory=dict)
     _uids: int = 0
 
     # The API server.
@@ -173,7 +177,9 @@ class World:
             attempt = int(pod["metadata"]["labels"]["carpool.dev/attempt"])
             if not any(each.attempt == attempt for each in self.executors.values()):
                 self.add_executors(attempt)
-            elif self.endings:
+                return
+            self._worked[name] = self._worked.get(name, 0) + 1
+            if self.endings and self._worked[name] >= self.work:
                 place = min(attempt, len(self.endings)) - 1
                 self.end_driver(name, self.endings[place])
 
@@ -264,6 +270,19 @@ class World:
         return Reservation(demand.uid, (Slot("node-1"),) * demand.required)
 
     @property
+    def moving(self) -> bool:
+        """Whether pods will change, and events tell of it."""
+        drivers = any(
+            "deletionTimestamp" in pod["metadata"] or pod["status"]["phase"] in LIVING
+            for pod in self.drivers.values()
+        )
+        return drivers or any(pod.deleting for pod in self.executors.values())
+
+    def at_rest(self, plan: Plan) -> bool:
+        """Whether time alone will change nothing: no pod moves, and no look is due."""
+        return not self.moving and plan.wakeup is None
+
+    @property
     def status(self) -> Mapping[str, Any]:
         """What stands on the job."""
         assert self.job is not None
@@ -278,9 +297,7 @@ class World:
     @property
     def running_drivers(self) -> int:
         """Drivers that have not ended."""
-        return sum(
-            pod["status"]["phase"] in ("Pending", "Running") for pod in self.drivers.values()
-        )
+        return sum(pod["status"]["phase"] in LIVING for pod in self.drivers.values())
 
 
 @dataclass(slots=True)
@@ -288,15 +305,15 @@ class Operator:
     """Carries plans out, as `reconcile` does; what it remembers is lost when it dies.
 
     Attributes:
-        kill_before: dies instead of doing its write of this number.
-        kill_after: dies right after it.
+        kills_before: it dies instead of doing its write of each of these numbers, once.
+        kills_after: it dies right after each of these.
         answers: of the driver to `GET /progress`, one for each poll.
     """
 
     world: World
     settings: JobSettings = SETTINGS
-    kill_before: int | None = None
-    kill_after: int | None = None
+    kills_before: set[int] = field(default_factory=set)
+    kills_after: set[int] = field(default_factory=set)
     answers: Iterator[Mapping[str, Any]] = field(default_factory=lambda: iter(()))
     running_elsewhere: int = 0
     events: list[Event] = field(default_factory=list)
@@ -341,13 +358,13 @@ class Operator:
                 self.refusal = replace(self.world.refused, time=self.world.now)
 
     def _write(self, write: Any) -> None:
-        if self.world.writes == self.kill_before:
-            self.kill_before = None
+        number = self.world.writes
+        if number in self.kills_before:
+            self.kills_before = self.kills_before - {number}
             raise Killed
         self.world.writes += 1
         write()
-        if self.world.writes == self.kill_after:
-            self.kill_after = None
+        if number in self.kills_after:
             raise Killed
 
     def reconcile(self) -> Plan:
@@ -361,7 +378,7 @@ class Operator:
             self.written = self.progress = self.refusal = None
         return plan
 
-    def settle(self, rounds: int = 12) -> Plan:
+    def settle(self, rounds: int = 30) -> Plan:
         """Rounds until nothing is left to do at this time."""
         for _ in range(rounds):
             if self.world.job is None:
@@ -386,6 +403,8 @@ class Operator:
         """Reconcile and let time pass, until the job is finished and nothing moves any more."""
         for _ in range(ticks):
             plan = self.settle()
+            if self.world.at_rest(plan):
+                return
             self.world.pass_time(seconds)
             if self.world.job is None:
                 return

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from support.job_world import SETTINGS, Operator, World, message, world
+from support.job_world import Operator, World, message, world
 
 DEATH = None
 COULD_PASS = message("Failed", "OutputUnavailable", retryable=True, text="503")
@@ -52,48 +54,94 @@ LIVES: dict[str, tuple[Callable[[], World], Callable[[World, int], None]]] = {
 }
 
 
-def live(life: str, **deaths: int) -> tuple[World, Operator]:
+def live(life: str, **deaths: Any) -> World:
     make, user = LIVES[life]
-    made = make()
+    return lived(make(), user, **deaths)
+
+
+def lived(made: World, user: Callable[[World, int], None], **deaths: Any) -> World:
     operator = Operator(made, **deaths)
-    for tick in range(60):
-        if made.job is None:
-            break
+    for tick in range(80):
         user(made, tick)
-        operator.live(ticks=1)
-    return made, operator
+        plan = operator.settle()
+        if made.job is None or (tick > 10 and made.at_rest(plan)):
+            break
+        made.pass_time()
+    return made
 
 
 def end_of(made: World) -> Mapping[str, Any]:
+    job = None if made.job is None else {"spec": made.job["spec"], "status": made.status}
     return {
-        "job": made.job,
+        "job": job,
         "created": made.created,
         "drivers": made.drivers,
         "executors": made.executors,
     }
 
 
-def without_versions(end: Mapping[str, Any]) -> Any:
-    if end["job"] is not None:
-        metadata = {**end["job"]["metadata"], "resourceVersion": ""}
-        return {**end, "job": {**end["job"], "metadata": metadata}}
-    return end
+@pytest.mark.parametrize("life", LIVES)
+def test_end_is_that_of_an_undisturbed_life_whichever_write_the_operator_dies_at(life):
+    undisturbed = live(life)
+    assert undisturbed.writes > 0
+    for death in range(undisturbed.writes + 1):
+        for moment in ("kills_before", "kills_after"):
+            disturbed = live(life, **{moment: {death}})
+            assert end_of(disturbed) == end_of(undisturbed), f"{moment} write {death}"
 
 
 @pytest.mark.parametrize("life", LIVES)
-def test_end_is_that_of_an_undisturbed_life_whichever_write_the_operator_dies_at(life):
-    undisturbed, _ = live(life)
-    assert len(set(undisturbed.created)) == len(undisturbed.created)
-    assert undisturbed.writes > 0
-    for death in range(undisturbed.writes + 1):
-        for moment in ("kill_before", "kill_after"):
-            disturbed, _ = live(life, **{moment: death})
-            found, expected = (
-                without_versions(end_of(disturbed)),
-                without_versions(end_of(undisturbed)),
-            )
-            assert found == expected, f"{moment} write {death}"
+def test_no_child_is_created_twice_and_each_attempt_has_its_own(life):
+    created = live(life).created
+    assert len(set(created)) == len(created)
+    assert len([name for name in created if name.endswith("-driver")]) == len(created) / 2
 
 
-def test_settings_of_the_world_are_those_of_an_installation():
-    assert SETTINGS.backoff_seconds == 10.0
+@pytest.mark.parametrize("life", LIVES)
+def test_end_is_the_same_for_an_operator_that_dies_at_every_write(life):
+    assert end_of(live(life, kills_before=set(range(100)))) == end_of(live(life))
+    assert end_of(live(life, kills_after=set(range(100)))) == end_of(live(life))
+
+
+EVENTS = ("suspend", "resume", "lose driver", "crash", "wait", "wait", "more executors")
+
+
+def play(events: list[str]) -> Callable[[World, int], None]:
+    """A user and nodes that do these things, one each ten seconds."""
+
+    def user(made: World, tick: int) -> None:
+        if made.job is None or tick >= len(events):
+            return
+        running = [
+            name for name, pod in made.drivers.items() if pod["status"]["phase"] == "Running"
+        ]
+        suspended = made.job["spec"].get("suspend", False)
+        match events[tick]:
+            case "suspend" if not suspended:
+                made.edit(suspend=True)
+            case "resume" if suspended:
+                made.edit(suspend=False)
+            case "more executors" if suspended:
+                made.edit(executors=3)
+            case "lose driver" if running:
+                made.lose_driver(running[0])
+            case "crash" if running:
+                made.end_driver(running[0], None)
+
+    return user
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.sampled_from(EVENTS), max_size=12),
+    st.sets(st.integers(0, 40)),
+    st.sets(st.integers(0, 40)),
+    st.integers(1, 4),
+)
+def test_end_is_the_same_in_any_life_with_any_deaths(events, before, after, work):
+    ends = []
+    for deaths in ({}, {"kills_before": before, "kills_after": after}):
+        made = world([message()], spec__failurePolicy={"backoffLimit": 2})
+        made.work = work
+        ends.append(end_of(lived(made, play(events), **deaths)))
+    assert ends[0] == ends[1]

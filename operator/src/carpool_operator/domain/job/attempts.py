@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from carpool.spec import AttemptOutcome, EndedAttempt, InferenceJobStatus
+from carpool.spec.strict import INT32_MAX
 from carpool_operator.domain.job import children
 from carpool_operator.domain.job.acceptance import Accepted, Refused
 from carpool_operator.domain.job.deadlines import deadline
 from carpool_operator.domain.job.driver_report import (
     MESSAGE_CHARACTERS,
+    Frames,
     ReportedFailure,
     camel_case,
     cut,
@@ -27,6 +29,7 @@ from carpool_operator.domain.job.progress import at_rest, model_status, progress
 from carpool_operator.domain.job.settings import JobSettings
 from carpool_operator.domain.job.times import timestamp, unix
 from carpool_operator.domain.job.turn import Turn
+from carpool_operator.domain.job.wording import counted
 
 STARTING_REASONS: Final = ("ContainerCreating", "PodInitializing")
 """What a pod waits for that is well; it may be pulling a large image."""
@@ -70,8 +73,10 @@ def closed(turn: Turn, status: InferenceJobStatus, ended: EndedAttempt) -> Infer
             changes["model"] = model_status(said.model)
         if said.output is not None:
             changes["output"] = said.output
+    if ended.outcome in ("Retryable", "Stopped"):
+        changes["model"] = None
     if ended.outcome == "Retryable":
-        changes["failed_attempts"] = status.failed_attempts + 1
+        changes["failed_attempts"] = min(status.failed_attempts + 1, INT32_MAX)
     status = status.model_copy(update=changes)
     if said is not None:
         status = with_failures(status, said.failures)
@@ -156,7 +161,7 @@ def _as_driver_ended(attempt: int, driver: Driver, time: float) -> EndedAttempt:
         outcome: AttemptOutcome = "Retryable"
         reason, message = _unsaid(driver)
     else:
-        reason, message = said.reason, said.message
+        reason, message = said.reason, said.message or _figures(said.frames)
         outcome = said.phase
         if said.phase == "Failed" and said.retryable:
             outcome = "Retryable"
@@ -167,6 +172,14 @@ def _as_driver_ended(attempt: int, driver: Driver, time: float) -> EndedAttempt:
         reason=reason,
         message=cut(message, MESSAGE_CHARACTERS),
     )
+
+
+def _figures(frames: Frames | None) -> str:
+    """What a driver did that has nothing to say about it."""
+    if frames is None:
+        return "the driver has ended"
+    failed = f", {frames.failed} of them in quarantine" if frames.failed else ""
+    return f"{counted(frames.total, 'frame')}{failed}"
 
 
 def _unsaid(driver: Driver) -> tuple[str, str]:

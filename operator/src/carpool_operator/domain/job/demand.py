@@ -7,26 +7,24 @@ unless `spark.kubernetes.executor.request.cores` says otherwise.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from carpool.errors import SpecError
-from carpool.spec import InferenceJobSpec, cpu_millis, quantity_bytes
+from carpool.spec import InferenceJobSpec, quantity_bytes
 from carpool_operator.domain.cluster_state import JobDemand, Resources, Scheduling
 from carpool_operator.domain.job.job_object import JobObject
-from carpool_operator.domain.job.pod_requests import (
-    Amounts,
-    amount,
-    container_requests,
-    pod_requests,
-)
+from carpool_operator.domain.observed.requests import pod_requests
 
 EXECUTOR_CONTAINER: Final = "spark-executor"
 REQUEST_CORES: Final = "spark.kubernetes.executor.request.cores"
 _MIB: Final = 1 << 20
 _LEAST_MEMORY: Final = 1 << 30
 """At most half of a container is for the JVM's heap, which needs 512 MiB."""
-_TEMPLATE: Final = "spec.spark.executorTemplate.spec"
+_QUANTITY: Final = re.compile(
+    r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]{1,2})?"
+)
 
 
 def demand_of(job: JobObject, spec: InferenceJobSpec) -> JobDemand:
@@ -74,42 +72,63 @@ def jvm_memory(quantity: str, field: str) -> int:
 
 
 def _requests(spec: InferenceJobSpec, template: Mapping[str, Any]) -> Resources:
-    listed = template.get("containers") or ()
-    containers = [_executor(spec, listed)]
-    containers += [
-        container_requests(each, f"{_TEMPLATE}.containers[{place}]")
-        for place, each in enumerate(listed)
-        if each.get("name") != EXECUTOR_CONTAINER
+    """Of the pod that the driver makes of the template: the host is its last init container."""
+    path = "spec.spark.executorTemplate.spec"
+    containers = [
+        _with_requests(each, f"{path}.containers[{place}]")
+        for place, each in enumerate(template.get("containers") or ())
     ]
     init_containers = [
-        (
-            container_requests(each, f"{_TEMPLATE}.initContainers[{place}]"),
-            each.get("restartPolicy") == "Always",
-        )
+        _with_requests(each, f"{path}.initContainers[{place}]")
         for place, each in enumerate(template.get("initContainers") or ())
     ]
-    return pod_requests(containers, [*init_containers, (_host(spec), True)])
+    theirs = next((each for each in containers if each["name"] == EXECUTOR_CONTAINER), {})
+    beside = [each for each in containers if each["name"] != EXECUTOR_CONTAINER]
+    return pod_requests(
+        {
+            "containers": [_executor(spec, theirs), *beside],
+            "initContainers": [*init_containers, _host(spec)],
+        }
+    )
 
 
-def _executor(spec: InferenceJobSpec, containers: Any) -> Amounts:
-    """Of Spark's container: the template's, with Spark's own cpu and memory over them."""
-    executor = spec.spark.executor
-    found: Amounts = {}
-    for place, each in enumerate(containers):
-        if each.get("name") == EXECUTOR_CONTAINER:
-            found = container_requests(each, f"{_TEMPLATE}.containers[{place}]")
+def _with_requests(container: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """A container as the API server will have it: what it limits and does not request, it requests.
+
+    Raises:
+        SpecError: an amount is no quantity.
+    """
+    resources = container.get("resources") or {}
+    amounts = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
+    for name, amount in amounts.items():
+        _check_quantity(amount, f"{path}.resources.requests.{name}")
+    return {
+        "name": container["name"],
+        "restartPolicy": container.get("restartPolicy"),
+        "resources": {"requests": amounts},
+    }
+
+
+def _executor(spec: InferenceJobSpec, theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """Spark's container: what the template asks for, with Spark's own cpu and memory over it."""
+    executor, conf = spec.spark.executor, spec.spark.conf
     memory = jvm_memory(executor.memory, "spec.spark.executor.memory")
-    cores = spec.spark.conf.get(REQUEST_CORES)
-    field = f'spec.spark.conf["{REQUEST_CORES}"]'
-    cpu = executor.cores * 1000 if cores is None else amount(cores, "cpu", field)
-    return {**found, "cpu": cpu, "memory": memory}
+    cpu = conf.get(REQUEST_CORES, str(executor.cores))
+    _check_quantity(cpu, f'spec.spark.conf["{REQUEST_CORES}"]')
+    requests = {**theirs.get("resources", {}).get("requests", {}), "cpu": cpu, "memory": memory}
+    return {"resources": {"requests": requests}}
 
 
-def _host(spec: InferenceJobSpec) -> Amounts:
-    """Of the model host: what the spec says and nothing else, as the driver writes it."""
-    found: Amounts = {}
-    if spec.host.cpu is not None:
-        found["cpu"] = cpu_millis(spec.host.cpu)
-    if spec.host.memory is not None:
-        found["memory"] = quantity_bytes(spec.host.memory)
-    return found
+def _host(spec: InferenceJobSpec) -> dict[str, Any]:
+    """The model host: it requests what the spec says and nothing else, as the driver writes it."""
+    amounts = {"cpu": spec.host.cpu, "memory": spec.host.memory}
+    requests = {name: amount for name, amount in amounts.items() if amount is not None}
+    return {"restartPolicy": "Always", "resources": {"requests": requests}}
+
+
+def _check_quantity(value: Any, path: str) -> None:
+    # No quantity has more digits than an amount of bytes; a longer number only costs time.
+    if not isinstance(value, str | int) or not _QUANTITY.fullmatch(str(value)[:64]):
+        raise SpecError(
+            f'{path}: expected a Kubernetes quantity, such as "500m" or "2Gi", found "{value}"'
+        )

@@ -9,12 +9,12 @@ container of it, the user's included, sees a GPU.
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from carpool.spec import InferenceJobSpec
 from carpool_operator.domain.allocation.interface import Reservation
+from carpool_operator.domain.allocation.reservation import reservation_annotation
 from carpool_operator.domain.job import children
 from carpool_operator.domain.job.job_object import JobObject
 from carpool_operator.domain.job.settings import JobSettings
@@ -70,10 +70,7 @@ def driver_pod(
     }
     metadata["annotations"] = {
         **(theirs.get("annotations") or {}),
-        RESERVATION_ANNOTATION: json.dumps(
-            [{"node": slot.node, "gpu": slot.gpu} for slot in reservation.slots],
-            separators=(",", ":"),
-        ),
+        RESERVATION_ANNOTATION: reservation_annotation(reservation.slots),
     }
     containers = [dict(each) for each in pod.get("containers") or ()]
     beside = [_shielded(each) for each in containers if each.get("name") != DRIVER_CONTAINER]

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from carpool_operator.domain.allocation.reservation import reserved_slots
 from carpool_operator.domain.job.driver_report import MESSAGE_CHARACTERS, cut, termination_of
 from carpool_operator.domain.job.observed import Driver
 from carpool_operator.domain.job.times import unix
-from carpool_operator.domain.names import (
-    ATTEMPT_LABEL,
-    DRIVER_CONTAINER,
-    RESERVATION_ANNOTATION,
-)
+from carpool_operator.domain.names import DRIVER_CONTAINER, RESERVATION_ANNOTATION
+from carpool_operator.domain.observed.pods import attempt_of
+from carpool_operator.domain.timestamps import unix_time
 
 _ENDED: Final = ("Succeeded", "Failed")
 
@@ -25,6 +23,7 @@ def driver_of(raw: Mapping[str, Any]) -> Driver:
         KeyError: metadata that every stored pod has is missing.
     """
     metadata, status = raw["metadata"], raw.get("status") or {}
+    annotations = metadata.get("annotations") or {}
     phase = status.get("phase") or "Pending"
     container = _container(status)
     state = container.get("state") or {}
@@ -34,11 +33,11 @@ def driver_of(raw: Mapping[str, Any]) -> Driver:
     return Driver(
         uid=metadata["uid"],
         name=metadata["name"],
-        attempt=_attempt(metadata),
+        attempt=attempt_of(metadata.get("labels") or {}) or 0,
         phase=phase,
         deleting="deletionTimestamp" in metadata,
         created=unix(metadata["creationTimestamp"]),
-        started=_time((state.get("running") or terminated or {}).get("startedAt")),
+        started=unix_time((state.get("running") or terminated or {}).get("startedAt")),
         ended=_ended(phase, terminated, status, metadata),
         ip=status.get("podIP"),
         termination=termination,
@@ -48,7 +47,7 @@ def driver_of(raw: Mapping[str, Any]) -> Driver:
         if termination is not None
         else cut(message or status.get("message"), MESSAGE_CHARACTERS),
         waiting=None if terminated or phase in _ENDED else _waiting(status, state),
-        reserved=_reserved(metadata),
+        reserved=len(reserved_slots(annotations.get(RESERVATION_ANNOTATION))),
     )
 
 
@@ -72,7 +71,7 @@ def _ended(
         *(each.get("lastTransitionTime") for each in conditions if each.get("type") == "Ready"),
         metadata["creationTimestamp"],
     ]
-    return next(time for time in map(_time, times) if time is not None)
+    return next(time for time in map(unix_time, times) if time is not None)
 
 
 def _waiting(status: Mapping[str, Any], state: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -89,25 +88,3 @@ def _waiting(status: Mapping[str, Any], state: Mapping[str, Any]) -> tuple[str, 
         if waiting and waiting.get("reason") not in (None, "PodInitializing"):
             return str(waiting["reason"]), cut(waiting.get("message"), MESSAGE_CHARACTERS)
     return None
-
-
-def _attempt(metadata: Mapping[str, Any]) -> int:
-    label = str((metadata.get("labels") or {}).get(ATTEMPT_LABEL, ""))
-    return int(label) if label.isascii() and label.isdigit() and len(label) <= 10 else 0
-
-
-def _reserved(metadata: Mapping[str, Any]) -> int:
-    try:
-        slots = json.loads((metadata.get("annotations") or {}).get(RESERVATION_ANNOTATION, "[]"))
-    except (ValueError, RecursionError):
-        return 0
-    return len(slots) if isinstance(slots, list) else 0
-
-
-def _time(text: Any) -> float | None:
-    if not isinstance(text, str):
-        return None
-    try:
-        return unix(text)
-    except ValueError:
-        return None

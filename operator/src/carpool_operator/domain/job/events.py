@@ -29,10 +29,10 @@ class Event:
 def transitions(before: InferenceJobStatus, after: InferenceJobStatus) -> tuple[Event, ...]:
     """The events of a change of status."""
     found = (
+        *_suspension(before, after),
         *_attempts(before, after),
         *_queued(before, after),
         *_model(before, after),
-        *_suspension(before, after),
         *_end(before, after),
     )
     return tuple(
@@ -86,4 +86,6 @@ def _end(before: InferenceJobStatus, after: InferenceJobStatus) -> list[Event]:
     if finished is None or finished.status != "True" or holds(before, "Finished"):
         return []
     kind: EventType = "Normal" if after.phase == "Succeeded" else "Warning"
-    return [Event(kind, str(after.phase), f"{finished.reason}: {finished.message}")]
+    phase = str(after.phase)
+    why = "" if finished.reason == phase else f"{finished.reason}: "
+    return [Event(kind, phase, f"{why}{finished.message}")]

@@ -23,7 +23,7 @@ from typing import Any
 from carpool.spec import InferenceJobStatus
 from carpool_operator.domain.cluster_state import JobDemand
 from carpool_operator.domain.job.acceptance import Accepted, Refused, acceptance
-from carpool_operator.domain.job.actions import Action, BeginAttempt
+from carpool_operator.domain.job.actions import Action, BeginAttempt, DeleteJob
 from carpool_operator.domain.job.attempts import closed, ending
 from carpool_operator.domain.job.events import Event, transitions
 from carpool_operator.domain.job.finish import (
@@ -138,8 +138,9 @@ def _plan(turn: Turn, step: Step) -> Plan:
     if step.wants_reservation:
         return Plan(demand=step.demand, wants_reservation=True)
     status = as_json(step.status)
-    # BeginAttempt carries the status itself.
+    # BeginAttempt carries the status itself, and a job that is deleted needs none.
     begins = any(isinstance(action, BeginAttempt) for action in step.actions)
+    deletes = any(isinstance(action, DeleteJob) for action in step.actions)
     due = due_at(
         turn.job.status_json,
         status,
@@ -147,12 +148,12 @@ def _plan(turn: Turn, step: Step) -> Plan:
         now=turn.now,
         interval=turn.settings.status_interval_seconds,
     )
-    write = due is not None and due <= turn.now and not begins
+    write = due is not None and due <= turn.now and not begins and not deletes
     return Plan(
         actions=step.actions,
         status=status if write else None,
         events=transitions(turn.job.status, step.status) if write or begins else (),
         demand=step.demand,
-        wakeup=step.wakeup if write or begins else earliest(step.wakeup, due),
+        wakeup=step.wakeup if write or begins or deletes else earliest(step.wakeup, due),
         poll=step.poll,
     )
