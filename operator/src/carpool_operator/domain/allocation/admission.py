@@ -64,7 +64,7 @@ class Admission:
     def keepers(self, now: float) -> tuple[Eligibility, ...]:
         """Those that keep off their slots whoever is not in the queue and can do without."""
         return tuple(
-            self._choice.heap(demand).eligibility
+            self._choice.eligibility(demand)
             for demand in self.order(now)
             if self._is_impatient(demand, now) and self._is_possible(demand)
         )
@@ -84,7 +84,7 @@ class Admission:
                 if slots is not None:
                     found[demand.uid] = slots
                 elif self._is_impatient(demand, now) and self._is_possible(demand):
-                    keepers = (*keepers, self._choice.heap(demand).eligibility)
+                    keepers = (*keepers, self._choice.eligibility(demand))
                 if demand.uid == last:
                     break
         return found
@@ -104,12 +104,12 @@ class Admission:
         def try_out(
             demand: JobDemand, now: float, keepers: tuple[Eligibility, ...]
         ) -> list[Slot] | None:
-            heap = self._choice.heap(demand)
-            if heap.eligibility.by_uuid and self._most_free(demand) < demand.required:
+            eligibility = self._choice.eligibility(demand)
+            if eligibility.by_uuid and self._most_free(demand) < demand.required:
                 return None
             before = len(taken)
             while len(taken) < before + demand.required:
-                slot = heap.best(now, keepers)
+                slot = self._choice.best(eligibility, now, keepers)
                 if slot is None:
                     while len(taken) > before:
                         self._ledger.remove(taken.pop())
@@ -137,7 +137,7 @@ class Admission:
         known = self._possible.get(demand.uid)
         structure = self._ledger.structure
         if known is None or known[0] != structure or known[1] is not demand:
-            eligibility = self._choice.heap(demand).eligibility
+            eligibility = self._choice.eligibility(demand)
             possible = capacity(eligibility, self._ledger) >= demand.required
             known = self._possible[demand.uid] = (structure, demand, possible)
         return known[2]

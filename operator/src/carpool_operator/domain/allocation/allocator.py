@@ -26,7 +26,6 @@ from carpool_operator.domain.allocation.interface import (
 from carpool_operator.domain.allocation.job_ledger import JobLedger
 from carpool_operator.domain.allocation.ledger import Entry, Ledger
 from carpool_operator.domain.allocation.shortage import shortage
-from carpool_operator.domain.allocation.slot_heap import SlotHeap
 from carpool_operator.domain.allocation.waiting import Group, Waiting
 from carpool_operator.domain.cluster_state import (
     GpuInventory,
@@ -198,7 +197,8 @@ class ClusterAllocator:
             if slot is None:
                 if turn[0] and keepers is None:
                     keepers = self._admission.keepers(now)
-                slot = self._heap(group, job).best(now, (keepers or ()) if turn[0] else ())
+                left_to = keepers or () if turn[0] else ()
+                slot = self._choice.best(self._eligibility(group, job), now, left_to)
             if slot is None:
                 heappop(turns)
                 continue
@@ -225,14 +225,14 @@ class ClusterAllocator:
         who = f"{count} executor{'' if count == 1 else 's'} at the gate"
         if not self._may_have_more(job):
             return Lacking("EnoughExecutors", f"{who}; {job.demand.executors} have their slots")
-        heap = self._heap(groups[0], job)
-        need = f"{who} need{'s' if count == 1 else ''} {self._slot_words(heap.eligibility)}s"
-        if heap.best(now) is not None and not self._requires_more(job):
+        eligibility = self._eligibility(groups[0], job)
+        need = f"{who} need{'s' if count == 1 else ''} {self._slot_words(eligibility)}s"
+        if not self._requires_more(job) and self._choice.best(eligibility, now) is not None:
             keepers = self._admission.keepers(now)
-            if keepers and heap.best(now, keepers) is None:
+            if keepers and self._choice.best(eligibility, now, keepers) is None:
                 first = keepers[0].wants.demand
                 return Lacking("QueuedBehind", f"{need}; {_name(first)} has waited longer for them")
-        return shortage(heap.eligibility, self._ledger, now, need)
+        return shortage(eligibility, self._ledger, now, need)
 
     def evictions(self, now: float) -> list[Eviction]:
         """Pods to delete: on lost GPUs, above a GPU's slots, or that cannot be scheduled."""
@@ -277,7 +277,8 @@ class ClusterAllocator:
     def _forget_if_empty(self, job: JobLedger) -> None:
         if job.empty and not self._waiting.of_job(job.uid):
             del self._jobs[job.uid]
-            del self._ledger.namespaces[job.uid]
+            self._choice.forget_job(job.uid)
+            self._ledger.forget_job(job.uid)
 
     def _give_up_pending(self, job: JobLedger) -> None:
         if job.pending is not None:
@@ -361,12 +362,10 @@ class ClusterAllocator:
                 self._forget_if_empty(job)
 
     def _turn(self, group: Group, job: JobLedger) -> tuple[bool, int, float, str]:
-        if not group:
-            return (True, 0, 0.0, "")
-        oldest = group.oldest()
-        held = self._ledger.gpus_held
-        if job.demand is not None and job.demand.device == "CPU":
-            held = self._ledger.nodes_held
+        """What decides whose turn it is; the smallest goes first."""
+        oldest, demand = group.oldest(), job.demand
+        on_cpus = demand is not None and demand.device == "CPU"
+        held = self._ledger.nodes_held if on_cpus else self._ledger.gpus_held
         beyond = not self._requires_more(job)
         return (beyond, held[oldest.namespace], oldest.created, oldest.uid)
 
@@ -376,16 +375,16 @@ class ClusterAllocator:
     def _may_have_more(self, job: JobLedger) -> bool:
         return job.demand is not None and job.staying < job.demand.executors
 
-    def _heap(self, group: Group, job: JobLedger) -> SlotHeap:
+    def _eligibility(self, group: Group, job: JobLedger) -> Eligibility:
         if job.demand is None:
             raise LookupError(f"job {job.uid} has no terms")
-        return self._choice.heap(job.demand, group.requests, group.scheduling)
+        return self._choice.eligibility(job.demand, group.requests, group.scheduling)
 
     def _held_slot(self, group: Group, job: JobLedger, now: float) -> Slot | None:
         """The first of the slots held for the job that can be used."""
         if not job.held:
             return None
-        eligibility = self._heap(group, job).eligibility
+        eligibility = self._eligibility(group, job)
         for slot in job.held:
             if eligibility.keeps(self._ledger.nodes[slot.node], slot.gpu, now):
                 return slot
@@ -407,7 +406,7 @@ class ClusterAllocator:
         return "GPU slot" if eligibility.by_uuid else "place"
 
     def _too_few(self, demand: JobDemand, now: float) -> Lacking:
-        eligibility = self._choice.heap(demand).eligibility
+        eligibility = self._choice.eligibility(demand)
         words = self._slot_words(eligibility)
         need = f"needs {demand.required} {words}s at once"
         if demand.required == 1:

@@ -10,7 +10,7 @@ objects in any order.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,6 +77,7 @@ class Ledger:
         self.structure = 0
         self.clock = 0.0
         self._gpus_of_job: dict[str, Counter[tuple[str, str]]] = {}
+        self._nodes_of_job: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
     def node(self, name: str) -> NodeLedger:
         """The node, made where nothing was known of it."""
@@ -113,7 +114,7 @@ class Ledger:
         if known is None or inventory is None or known.gpus != inventory.gpus:
             reported = {gpu.uuid: gpu for gpu in inventory.gpus} if inventory else {}
             for uuid in reported.keys() | ledger.gpus.keys():
-                gpu = ledger.gpus.setdefault(uuid, GpuLedger(uuid))
+                gpu = ledger.gpus.setdefault(uuid, GpuLedger(name, uuid))
                 with self._settled(ledger, gpu):
                     gpu.gpu = reported.get(uuid)
             ledger.count_healthy()
@@ -141,6 +142,15 @@ class Ledger:
                 pass
             self.touch(node_name, eased=True)
 
+    def nodes_of(self, job_uid: str) -> Counter[str]:
+        """Nodes on which the job has executors or holds slots: a live view, the same always."""
+        return self._nodes_of_job[job_uid]
+
+    def forget_job(self, job_uid: str) -> None:
+        """Forget a job that has no entries."""
+        self.namespaces.pop(job_uid, None)
+        self._nodes_of_job.pop(job_uid, None)
+
     def gpus_of(self, job_uid: str) -> list[tuple[str, str]]:
         """GPUs on which the job has executors or holds slots: (node, UUID)."""
         return list(self._gpus_of_job.get(job_uid, ()))
@@ -154,6 +164,7 @@ class Ledger:
         for name, amount in requests.extended:
             ledger.extended[name] += count * amount
         if entry.job_uid is not None:
+            _count(self._nodes_of_job[entry.job_uid], slot.node, count)
             if slot.gpu is not None:
                 self._move_on_gpu(ledger, slot.gpu, entry.job_uid, count)
             else:
@@ -165,7 +176,7 @@ class Ledger:
     def _move_on_gpu(self, ledger: NodeLedger, uuid: str, job_uid: str, count: int) -> None:
         gpu = ledger.gpus.get(uuid)
         if gpu is None:
-            gpu = ledger.gpus[uuid] = GpuLedger(uuid)
+            gpu = ledger.gpus[uuid] = GpuLedger(ledger.name, uuid)
         ledger.gpu_executors += count
         namespace = self.namespaces[job_uid]
         with self._settled(ledger, gpu):

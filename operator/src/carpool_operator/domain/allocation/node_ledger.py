@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from carpool_operator.domain.allocation.policy import Key, Policy
 from carpool_operator.domain.allocation.sharing import may_share, memory_budget
 from carpool_operator.domain.cluster_state import (
     Gpu,
@@ -12,6 +13,7 @@ from carpool_operator.domain.cluster_state import (
     JobDemand,
     Node,
     Resources,
+    Slot,
 )
 
 KUBELET_GPUS = "nvidia.com/gpu"
@@ -24,25 +26,40 @@ class GpuLedger:
     """One GPU of a node.
 
     Attributes:
+        slot: of an executor on it.
         gpu: as its agent reports it; None: the agent does not, or has not yet.
         jobs: executors by job.
         executors: of all jobs.
         limit: the most executors that the jobs on it accept.
         memory_used: bytes of the budgets of its executors.
+        memory_share: part of its memory that they take.
         open: whether it takes another executor of some job. A GPU with a job whose terms are not
             known takes nobody.
         wrong: whether some of what is on it may have to go.
     """
 
-    __slots__ = ("executors", "gpu", "jobs", "limit", "memory_used", "open", "uuid", "wrong")
+    __slots__ = (
+        "executors",
+        "gpu",
+        "jobs",
+        "limit",
+        "memory_share",
+        "memory_used",
+        "open",
+        "slot",
+        "uuid",
+        "wrong",
+    )
 
-    def __init__(self, uuid: str) -> None:
+    def __init__(self, node: str, uuid: str) -> None:
         self.uuid = uuid
+        self.slot = Slot(node, uuid)
         self.gpu: Gpu | None = None
         self.jobs: dict[str, int] = {}
         self.executors = 0
         self.limit = 0
         self.memory_used = 0
+        self.memory_share = 0.0
         self.open = False
         self.wrong = False
 
@@ -50,11 +67,6 @@ class GpuLedger:
     def healthy(self) -> bool:
         """Whether its agent reports it so."""
         return self.gpu is not None and self.gpu.health == "Healthy"
-
-    @property
-    def memory_share(self) -> float:
-        """Part of its memory that budgets have taken."""
-        return self.memory_used / self.gpu.memory if self.gpu and self.gpu.memory else 0.0
 
     def settle(self, demands: Mapping[str, JobDemand]) -> None:
         """Derive what follows from `gpu` and `jobs`."""
@@ -65,6 +77,9 @@ class GpuLedger:
         if self.gpu is not None:
             for demand in known:
                 self.memory_used += self.jobs[demand.uid] * memory_budget(demand, self.gpu)
+        self.memory_share = (
+            self.memory_used / self.gpu.memory if self.gpu and self.gpu.memory else 0.0
+        )
         strangers = len(known) < len(self.jobs)
         room = not self.jobs or self.executors < self.limit
         self.open = self.healthy and not strangers and room
@@ -88,6 +103,7 @@ class NodeLedger:
     """One node.
 
     Attributes:
+        slot: of an executor whose slot is the node.
         node: as the API server has it; None: it does not, or has not yet.
         inventory: its GPUs as their agent reports them; None: no agent does.
         gpus: those of the inventory, and others that entries name.
@@ -114,10 +130,12 @@ class NodeLedger:
         "node",
         "node_executors",
         "pods",
+        "slot",
     )
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.slot = Slot(name)
         self.node: Node | None = None
         self.inventory: GpuInventory | None = None
         self.gpus: dict[str, GpuLedger] = {}
@@ -130,14 +148,16 @@ class NodeLedger:
         self.healthy = 0
         self.load = 0.0
         self.kubelet_gpus = 0
-        self._open: list[GpuLedger] | None = None
+        self._open: dict[Policy, list[tuple[Key, GpuLedger]]] = {}
 
-    @property
-    def open_gpus(self) -> list[GpuLedger]:
-        """GPUs that take another executor of some job."""
-        if self._open is None:
-            self._open = [gpu for gpu in self.gpus.values() if gpu.open]
-        return self._open
+    def open_gpus(self, policy: Policy) -> list[tuple[Key, GpuLedger]]:
+        """GPUs that take another executor of some job, by the least key that one may have."""
+        found = self._open.get(policy)
+        if found is None:
+            found = self._open[policy] = sorted(
+                (policy.least(self, gpu), gpu) for gpu in self.gpus.values() if gpu.open
+            )
+        return found
 
     @property
     def has_gpus(self) -> bool:
@@ -202,7 +222,7 @@ class NodeLedger:
 
     def settle(self) -> None:
         """Derive what follows from the GPUs."""
-        self._open = None
+        self._open.clear()
         self.load = self.gpu_executors / self.healthy if self.healthy else 0.0
 
     def count_healthy(self) -> None:

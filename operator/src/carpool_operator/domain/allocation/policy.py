@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from carpool_operator.domain.allocation.node_ledger import GpuLedger, NodeLedger
+if TYPE_CHECKING:  # a node keeps its GPUs in the order of a policy
+    from carpool_operator.domain.allocation.node_ledger import GpuLedger, NodeLedger
 
 Key = tuple[Any, ...]
 """Compares with keys of the same policy; the smallest is chosen. Its last part is unique."""
@@ -20,7 +21,10 @@ class Policy(Protocol):
     prefers_loaded: bool
 
     def of_gpu(self, node: NodeLedger, gpu: GpuLedger, job_uid: str) -> Key:
-        """Key of a GPU."""
+        """Key of a GPU for an executor of the job."""
+
+    def least(self, node: NodeLedger, gpu: GpuLedger) -> Key:
+        """A key that is no more than the GPU's for any job, by which its node lists it."""
 
     def of_node(self, node: NodeLedger, job_uid: str) -> Key:
         """Key of a node, where it is the slot."""

@@ -63,7 +63,7 @@ def _when_empty(node: NodeLedger, eligibility: Eligibility) -> int:
     on_gpus = 0
     for gpu in node.gpus.values():
         if gpu.healthy:
-            empty = GpuLedger(gpu.uuid)
+            empty = GpuLedger(node.name, gpu.uuid)
             empty.gpu = gpu.gpu
             on_gpus += places(empty, eligibility)
     return min(times, on_gpus)

@@ -16,6 +16,10 @@ class Spread:
         same = gpu.jobs.get(job_uid, 0)
         return (gpu.executors, node.load, same, gpu.memory_share, gpu.uuid)
 
+    def least(self, node: NodeLedger, gpu: GpuLedger) -> Key:
+        """As for a job that has nobody on it."""
+        return (gpu.executors, node.load, 0, gpu.memory_share, gpu.uuid)
+
     def of_node(self, node: NodeLedger, job_uid: str) -> Key:
         """Nodes without GPUs, then executors on the node, then of the same job, then CPU."""
         same = node.node_executors.get(job_uid, 0)
