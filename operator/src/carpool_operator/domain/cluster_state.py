@@ -171,6 +171,8 @@ class JobDemand:
         device: GPU: each executor holds a slot of a GPU. CPU: of a node.
         executors_per_gpu: the most executors of all jobs on one of its GPUs.
         gpu_memory: bytes of one executor; None: the GPU's, divided by executors_per_gpu.
+        queued_since: Unix time since which it waits for a reservation; None: it asks for none, or
+            only by calling `reserve`, and has waited since `created`.
     """
 
     uid: str
@@ -186,3 +188,4 @@ class JobDemand:
     shared_with: SharedWith = "Job"
     gpu_memory: int | None = None
     placement: Placement = "Spread"
+    queued_since: float | None = None

@@ -16,5 +16,5 @@ def unix_time(timestamp: str | None) -> float | None:
 
 
 def rfc3339(seconds: float) -> str:
-    """A Unix time as the API server writes it, in whole seconds."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """A Unix time as the API server's MicroTime."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,243 +1,463 @@
 """The allocator: takes in what is observed, keeps the ledger, answers with decisions.
 
-First step: executors on CPUs. A node's ledger is what its pods ask for, plus assignments whose
-write is under way, plus slots that are held for jobs.
+What must stay true: an entry stands in the ledger exactly as long as its pod's containers may run,
+its assignment is under way, or its slot is held. Decisions are functions of the ledger and of the
+time, so it does not matter in which order, or how often, something was told.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections import defaultdict
+from heapq import heapify, heappop, heapreplace
 
+from carpool_operator.domain.allocation.admission import Admission
+from carpool_operator.domain.allocation.avoided_nodes import AvoidedNodes
+from carpool_operator.domain.allocation.choice import Choice
+from carpool_operator.domain.allocation.clearing import cleared
+from carpool_operator.domain.allocation.eligibility import Eligibility
+from carpool_operator.domain.allocation.failing_hosts import FailingHosts
 from carpool_operator.domain.allocation.interface import (
     Assignment,
     Eviction,
+    JobFailure,
     Lacking,
     Reservation,
 )
-from carpool_operator.domain.allocation.node_match import mismatch
+from carpool_operator.domain.allocation.job_ledger import JobLedger
+from carpool_operator.domain.allocation.ledger import Entry, Ledger
+from carpool_operator.domain.allocation.shortage import shortage
+from carpool_operator.domain.allocation.waiting import Group, Waiting
 from carpool_operator.domain.cluster_state import (
     GpuInventory,
     JobDemand,
     Node,
     Pod,
-    Resources,
-    Scheduling,
     Slot,
 )
+
+UNSCHEDULABLE_SECONDS = 60.0
+"""For so long the scheduler may find no place for an executor where it was sent."""
 
 
 class ClusterAllocator:
     """The `Allocator` of a cluster."""
 
     def __init__(self) -> None:
-        self._nodes: dict[str, Node] = {}
-        self._pods: dict[str, Pod] = {}
-        self._jobs: dict[str, JobDemand] = {}
+        self._ledger = Ledger()
+        self._choice = Choice(self._ledger)
+        self._admission = Admission(self._ledger, self._choice)
+        self._avoided = AvoidedNodes()
+        self._hosts = FailingHosts()
+        self._waiting = Waiting()
+        self._jobs: dict[str, JobLedger] = {}
+        self._job_of: dict[str, str] = {}
+        self._entries: dict[str, Entry] = {}
         self._in_flight: dict[str, Assignment] = {}
-        self._pending: dict[str, Reservation] = {}
+        # Executors that have a slot, as the API server shows them.
+        self._assigned: dict[str, Pod] = {}
+        self._on_slot: defaultdict[Slot, set[str]] = defaultdict(set)
+        self._unschedulable: set[str] = set()
+        self._outdated: set[str] = set()
 
     def node_seen(self, node: Node) -> None:
-        """Take in a node."""
-        self._nodes[node.name] = node
+        """Take in a node, new or changed."""
+        self._ledger.see_node(node.name, node)
+        self._reconsider()
 
     def node_gone(self, name: str) -> None:
-        """Forget a node."""
-        self._nodes.pop(name, None)
+        """Forget a node; unknown names are no error."""
+        self._ledger.see_node(name, None)
+        self._reconsider()
 
     def gpus_seen(self, inventory: GpuInventory) -> None:
-        """GPUs are not assigned yet."""
+        """Take in what a node's agent reports."""
+        known = self._ledger.nodes.get(inventory.node)
+        before = known.inventory if known else None
+        self._ledger.see_gpus(inventory.node, inventory)
+        if before is None or before.gpus != inventory.gpus:
+            self._reconsider()
 
     def gpus_gone(self, node: str) -> None:
-        """GPUs are not assigned yet."""
+        """Forget a node's report."""
+        self._ledger.see_gpus(node, None)
+        self._reconsider()
 
     def pod_seen(self, pod: Pod) -> None:
-        """Take in a pod; ends an assignment or a reservation that it carries."""
-        self._pods[pod.uid] = pod
+        """Take in a pod, ours or not."""
         if not pod.gated:
             self._in_flight.pop(pod.uid, None)
-        if pod.job_uid is not None and _carries(pod):
-            self._pending.pop(pod.job_uid, None)
+        entry = None
+        if pod.uid in self._in_flight:
+            entry = self._entries[pod.uid]
+        elif pod.node is not None and not pod.ended:
+            executor = pod.job_uid if pod.role == "executor" else None
+            entry = Entry(Slot(pod.node, pod.gpu), executor, pod.requests)
+        if pod.job_uid is None:
+            self._enter(pod.uid, entry)
+            return
+        job = self._job(pod.job_uid, pod.namespace)
+        self._job_of[pod.uid] = pod.job_uid
+        self._enter(pod.uid, entry)
+        if pod.role == "driver":
+            job.see_driver(pod)
+        else:
+            self._see_executor(pod, job)
+        self._settle_job(job)
 
     def pod_gone(self, uid: str) -> None:
-        """Forget a pod."""
-        self._pods.pop(uid, None)
+        """Forget a pod that no longer exists."""
         self._in_flight.pop(uid, None)
+        self._waiting.remove(uid)
+        self._hosts.forget(uid)
+        self._forget_assigned(uid)
+        self._enter(uid, None)
+        job = self._jobs.get(self._job_of.pop(uid, ""))
+        if job is not None:
+            job.forget_driver(uid)
+            self._settle_job(job)
 
     def job_seen(self, demand: JobDemand) -> None:
-        """Take in a job."""
-        self._jobs[demand.uid] = demand
+        """Take in a job that is accepted and neither finished nor suspended."""
+        job = self._job(demand.uid, demand.namespace)
+        if job.demand != demand:
+            self._choice.forget_job(demand.uid)
+        if job.demand and job.demand.queued_since is not None and demand.queued_since is None:
+            self._admission.leave(demand.uid)
+        job.see_demand(demand, self._ledger)
+        self._settle_job(job)
+        if (
+            job.demand is not None
+            and not job.reserved
+            and (demand.queued_since is not None or demand.uid in self._admission)
+        ):
+            self._admission.enter(job.demand)
 
     def job_gone(self, uid: str) -> None:
-        """Forget a job."""
-        self._jobs.pop(uid, None)
-        self._pending.pop(uid, None)
+        """Forget a job, with a reservation that no driver carries yet."""
+        self._admission.leave(uid)
+        self._choice.forget_job(uid)
+        self._hosts.forget_job(uid)
+        job = self._jobs.get(uid)
+        if job is not None:
+            job.see_demand(None, self._ledger)
+            self._give_up_pending(job)
 
-    def reserve(self, job_uid: str, now: float) -> Reservation | Lacking:  # noqa: ARG002 - time plays no part yet
-        """Hold slots for the required executors, or say what is lacking."""
-        held = self._reservation(job_uid)
-        if held is not None:
-            return held
-        demand = self._jobs[job_uid]
-        if demand.device == "GPU":
-            return Lacking("GPUsNotSupported", "executors on GPUs are not assigned yet")
-        free = self._free()
-        slots: list[Slot] = []
-        for _ in range(demand.required):
-            slot = self._choose(
-                demand.uid, demand.executor_requests, demand.executor_scheduling, free
-            )
-            if slot is None:
-                return self._lacking(demand, len(slots))
-            free[slot.node].take(demand.uid, demand.executor_requests)
-            slots.append(slot)
-        held = self._pending[job_uid] = Reservation(job_uid, tuple(slots))
-        return held
+    def reserve(self, job_uid: str, now: float) -> Reservation | Lacking:
+        """Hold slots for a job's required executors, all or none."""
+        self._advance(now)
+        job = self._jobs.get(job_uid)
+        if job is not None and job.reserved:
+            return Reservation(job_uid, job.reserved)
+        if job is None or job.demand is None:
+            return Lacking("NotAccepted", "the job has not been accepted")
+        self._admission.enter(job.demand)
+        slots = self._admission.fitting(now, last=job_uid).get(job_uid)
+        if slots is None:
+            return self._behind(job.demand, now) or self._too_few(job.demand, now)
+        self._admission.leave(job_uid)
+        job.pending = Reservation(job_uid, tuple(slots))
+        job.hold(self._ledger)
+        return job.pending
+
+    def reservable(self, now: float) -> list[str]:
+        """Jobs in the queue that `reserve` would answer with slots, in their order."""
+        self._advance(now)
+        return list(self._admission.fitting(now))
 
     def release(self, job_uid: str) -> None:
-        """Give up a reservation that no driver carries."""
-        self._pending.pop(job_uid, None)
+        """Give up a reservation that no driver carries, and the job's place in the queue."""
+        self._admission.leave(job_uid)
+        if job_uid in self._jobs:
+            self._give_up_pending(self._jobs[job_uid])
 
-    def assign(self, now: float, limit: int = 100) -> list[Assignment]:  # noqa: ARG002 - time plays no part yet
-        """Decide for the executors at the gate, oldest first."""
-        free = self._free()
-        held = {uid: self._held(uid) for uid in self._jobs}
+    def assign(self, now: float, limit: int = 100) -> list[Assignment]:
+        """Decide slots for executors that wait at the gate.
+
+        Executors that their job requires go before those beyond; then namespaces that hold fewer
+        GPUs go first; then the oldest.
+        """
+        self._advance(now)
         found: list[Assignment] = []
-        for pod in self._waiting():
-            if len(found) == limit:
-                break
-            demand = self._jobs[pod.job_uid or ""]
-            slot = next(iter(+held[demand.uid]), None)
-            if slot is not None:
-                held[demand.uid][slot] -= 1
-            else:
-                slot = self._choose(demand.uid, pod.requests, pod.scheduling, free)
-                if slot is None:
-                    continue
-                free[slot.node].take(demand.uid, pod.requests)
-            found.append(Assignment(pod, slot))
-            self._in_flight[pod.uid] = found[-1]
+        keepers: tuple[Eligibility, ...] | None = None
+        turns = [
+            (self._turn(group, job), group, job)
+            for group in self._waiting.groups()
+            if (job := self._jobs[group.job_uid]).demand is not None
+        ]
+        heapify(turns)
+        while turns and len(found) < limit:
+            turn, group, job = turns[0]
+            if not group or not self._may_have_more(job):
+                heappop(turns)
+                continue
+            if turn != (current := self._turn(group, job)):
+                heapreplace(turns, (current, group, job))
+                continue
+            slot = self._held_slot(group, job, now)
+            if slot is None:
+                if turn[0] and keepers is None:
+                    keepers = self._admission.keepers(now)
+                left_to = keepers or () if turn[0] else ()
+                slot = self._choice.best(self._eligibility(group, job), now, left_to)
+            if slot is None:
+                heappop(turns)
+                continue
+            found.append(self._assign(group.oldest(), slot, job))
         return found
 
     def refused(self, assignment: Assignment) -> None:
-        """Take an assignment back."""
-        self._in_flight.pop(assignment.pod.uid, None)
+        """The write of an assignment failed, or another has assigned the pod."""
+        uid = assignment.pod.uid
+        if self._in_flight.get(uid) != assignment:
+            return
+        del self._in_flight[uid]
+        self._enter(uid, None)
+        self.pod_seen(assignment.pod)
 
-    def why_waiting(self, job_uid: str, now: float) -> Lacking | None:  # noqa: ARG002 - time plays no part yet
-        """What the executors at the gate lack."""
-        waiting = sum(pod.job_uid == job_uid for pod in self._waiting())
-        return self._lacking(self._jobs[job_uid], 0) if waiting else None
+    def why_waiting(self, job_uid: str, now: float) -> Lacking | None:
+        """What the executors of a running job that wait at the gate lack; None: none waits."""
+        self._advance(now)
+        groups = self._waiting.of_job(job_uid)
+        job = self._jobs.get(job_uid)
+        if not groups or job is None or job.demand is None:
+            return None
+        count = sum(map(len, groups))
+        who = f"{count} executor{'' if count == 1 else 's'} at the gate"
+        if not self._may_have_more(job):
+            return Lacking("EnoughExecutors", f"{who}; {job.demand.executors} have their slots")
+        eligibility = self._eligibility(groups[0], job)
+        need = f"{who} need{'s' if count == 1 else ''} {self._slot_words(eligibility)}s"
+        if not self._requires_more(job) and self._choice.best(eligibility, now) is not None:
+            keepers = self._admission.keepers(now)
+            if keepers and self._choice.best(eligibility, now, keepers) is None:
+                first = keepers[0].wants.demand
+                return Lacking("QueuedBehind", f"{need}; {_name(first)} has waited longer for them")
+        return shortage(eligibility, self._ledger, now, need)
 
-    def evictions(self, now: float) -> list[Eviction]:  # noqa: ARG002 - time plays no part yet
-        """Nothing is deleted yet."""
-        return []
+    def evictions(self, now: float) -> list[Eviction]:
+        """Pods to delete: on lost GPUs, above a GPU's slots, or that cannot be scheduled."""
+        self._advance(now)
+        found = [*self._wrongly_placed(), *self._not_scheduled(now), *self._without_host(now)]
+        return list({eviction.pod.uid: eviction for eviction in reversed(found)}.values())
 
-    def next_wakeup(self, now: float) -> float | None:  # noqa: ARG002 - time plays no part yet
-        """Time alone changes nothing yet."""
-        return None
+    def failure(self, job_uid: str, now: float) -> JobFailure | None:
+        """Why a job should fail: its hosts fail wherever they are put; None: it should not."""
+        job = self._jobs.get(job_uid)
+        if job is None or job.demand is None:
+            return None
+        return self._hosts.failure(job_uid, job.demand.executors, now)
 
-    def _waiting(self) -> list[Pod]:
-        """Executors that our gate alone holds, oldest first."""
-        found = [
-            pod
-            for pod in self._pods.values()
-            if pod.gated
+    def next_wakeup(self, now: float) -> float | None:
+        """Unix time at which time alone changes a decision; None: never."""
+        times = [self._avoided.next_end(now), self._admission.next_patience_end(now)]
+        for uid in self._unschedulable:
+            since = self._assigned[uid].unschedulable_since
+            if since is not None and since + UNSCHEDULABLE_SECONDS > now:
+                times.append(since + UNSCHEDULABLE_SECONDS)
+        return min((time for time in times if time is not None), default=None)
+
+    # What is known of pods and jobs.
+
+    def _job(self, uid: str, namespace: str) -> JobLedger:
+        job = self._jobs.get(uid)
+        if job is None:
+            job = self._jobs[uid] = JobLedger(uid)
+            self._ledger.namespaces[uid] = namespace
+        return job
+
+    def _settle_job(self, job: JobLedger) -> None:
+        """Note what is to be held anew; forget a job of which nothing is known."""
+        if job.drivers:
+            self._admission.leave(job.uid)
+        if job.outdated or job.overfull:
+            self._outdated.add(job.uid)
+        else:
+            self._forget_if_empty(job)
+
+    def _forget_if_empty(self, job: JobLedger) -> None:
+        if job.empty and not self._waiting.of_job(job.uid):
+            del self._jobs[job.uid]
+            self._choice.forget_job(job.uid)
+            self._ledger.forget_job(job.uid)
+
+    def _give_up_pending(self, job: JobLedger) -> None:
+        if job.pending is not None:
+            job.pending = None
+            job.outdated = True
+        self._settle_job(job)
+
+    def _reconsider(self) -> None:
+        """A slot that is held may have become useless, or useful again."""
+        self._outdated.update(uid for uid, job in self._jobs.items() if job.overfull)
+
+    def _see_executor(self, pod: Pod, job: JobLedger) -> None:
+        waits = (
+            pod.gated
             and not pod.held_by_others
             and not pod.deleting
             and pod.uid not in self._in_flight
-            and pod.job_uid in self._jobs
-            and self._jobs[pod.job_uid].device == "CPU"
-        ]
-        return sorted(found, key=lambda pod: (pod.created, pod.uid))
-
-    def _reservation(self, job_uid: str) -> Reservation | None:
-        for pod in self._pods.values():
-            if pod.job_uid == job_uid and _carries(pod):
-                return Reservation(job_uid, pod.reserved)
-        return self._pending.get(job_uid)
-
-    def _held(self, job_uid: str) -> Counter[Slot]:
-        """Slots that are reserved for the job and that none of its executors has."""
-        reservation = self._reservation(job_uid)
-        held = Counter(reservation.slots if reservation else ())
-        held.subtract(slot for uid, slot, _ in self._taken() if uid == job_uid and slot in held)
-        return +held
-
-    def _taken(self) -> Iterable[tuple[str | None, Slot, Resources]]:
-        """What pods and assignments under way take: job, slot, requests."""
-        for pod in self._pods.values():
-            if not pod.ended and pod.node is not None:
-                yield pod.job_uid if pod.role == "executor" else None, Slot(pod.node), pod.requests
-        for assignment in self._in_flight.values():
-            yield assignment.pod.job_uid, assignment.slot, assignment.pod.requests
-
-    def _free(self) -> dict[str, _NodeLedger]:
-        ledgers = {name: _NodeLedger(node) for name, node in self._nodes.items()}
-        for uid, slot, requests in self._taken():
-            if slot.node in ledgers:
-                ledgers[slot.node].take(uid, requests)
-        for uid, demand in self._jobs.items():
-            for slot in self._held(uid).elements():
-                if slot.node in ledgers:
-                    ledgers[slot.node].take(uid, demand.executor_requests)
-        return ledgers
-
-    def _choose(
-        self,
-        job_uid: str,
-        requests: Resources,
-        scheduling: Scheduling,
-        free: dict[str, _NodeLedger],
-    ) -> Slot | None:
-        """The fitting node with the fewest executors."""
-        fitting = [
-            (ledger.executors.total(), ledger.executors[job_uid], name)
-            for name, ledger in free.items()
-            if ledger.fits(requests) and mismatch(ledger.node, scheduling) is None
-        ]
-        return Slot(min(fitting)[2]) if fitting else None
-
-    def _lacking(self, demand: JobDemand, found: int) -> Lacking:
-        reasons = Counter(
-            mismatch(node, demand.executor_scheduling) or "has no room left"
-            for node in self._nodes.values()
         )
-        places = ", ".join(f"{count} of them {reason}" for reason, count in reasons.most_common(3))
+        if waits:
+            self._waiting.add(pod, job.uid)
+        else:
+            self._waiting.remove(pod.uid)
+        if pod.uid not in self._entries:
+            self._forget_assigned(pod.uid)
+            self._hosts.forget(pod.uid)
+            return
+        if pod.deleting:
+            job.leaving.add(pod.uid)
+        if pod.gated:
+            return
+        self._forget_assigned(pod.uid)
+        self._assigned[pod.uid] = pod
+        self._on_slot[self._entries[pod.uid].slot].add(pod.uid)
+        if pod.unschedulable_since is not None and not pod.deleting:
+            self._unschedulable.add(pod.uid)
+        self._hosts.see(pod)
+
+    def _forget_assigned(self, uid: str) -> None:
+        pod = self._assigned.pop(uid, None)
+        if pod is None:
+            return
+        self._unschedulable.discard(uid)
+        slot = Slot(pod.node or "", pod.gpu)
+        self._on_slot[slot].discard(uid)
+        if not self._on_slot[slot]:
+            del self._on_slot[slot]
+
+    def _enter(self, uid: str, entry: Entry | None) -> None:
+        """Make the ledger say this of the pod, and nothing else."""
+        known = self._entries.get(uid)
+        if known == entry:
+            return
+        if known is not None:
+            del self._entries[uid]
+            self._ledger.remove(known)
+            if known.job_uid is not None:
+                job = self._jobs[known.job_uid]
+                job.give_back(uid)
+                self._settle_job(job)
+        if entry is not None:
+            self._entries[uid] = entry
+            self._ledger.add(entry)
+            if entry.job_uid is not None:
+                job = self._jobs[entry.job_uid]
+                job.take(uid, entry.slot, self._ledger)
+                self._settle_job(job)
+
+    # Decisions.
+
+    def _advance(self, now: float) -> None:
+        """Let time have its effect, and hold what is to be held."""
+        self._ledger.clock = max(self._ledger.clock, now)
+        for name in self._avoided.over(self._ledger.avoided, now):
+            self._ledger.avoided.discard(name)
+            self._ledger.touch(name, eased=True)
+        outdated, self._outdated = self._outdated, set()
+        for uid in outdated:
+            job = self._jobs.get(uid)
+            if job is not None:
+                job.hold(self._ledger)
+                self._forget_if_empty(job)
+
+    def _turn(self, group: Group, job: JobLedger) -> tuple[bool, int, float, str]:
+        """What decides whose turn it is; the smallest goes first."""
+        oldest, demand = group.oldest(), job.demand
+        on_cpus = demand is not None and demand.device == "CPU"
+        held = self._ledger.nodes_held if on_cpus else self._ledger.gpus_held
+        beyond = not self._requires_more(job)
+        return (beyond, held[oldest.namespace], oldest.created, oldest.uid)
+
+    def _requires_more(self, job: JobLedger) -> bool:
+        return job.demand is not None and job.staying < job.demand.required
+
+    def _may_have_more(self, job: JobLedger) -> bool:
+        return job.demand is not None and job.staying < job.demand.executors
+
+    def _eligibility(self, group: Group, job: JobLedger) -> Eligibility:
+        if job.demand is None:
+            raise LookupError(f"job {job.uid} has no terms")
+        return self._choice.eligibility(job.demand, group.requests, group.scheduling)
+
+    def _held_slot(self, group: Group, job: JobLedger, now: float) -> Slot | None:
+        """The first of the slots held for the job that can be used."""
+        if not job.held:
+            return None
+        eligibility = self._eligibility(group, job)
+        for slot in job.held:
+            if eligibility.keeps(self._ledger.nodes[slot.node], slot.gpu, now):
+                return slot
+        return None
+
+    def _assign(self, pod: Pod, slot: Slot, job: JobLedger) -> Assignment:
+        assignment = Assignment(pod, slot)
+        self._waiting.remove(pod.uid)
+        self._in_flight[pod.uid] = assignment
+        self._enter(pod.uid, Entry(slot, job.uid, pod.requests))
+        if job.outdated:
+            job.hold(self._ledger)
+            self._outdated.discard(job.uid)
+        return assignment
+
+    # Messages.
+
+    def _slot_words(self, eligibility: Eligibility) -> str:
+        return "GPU slot" if eligibility.by_uuid else "place"
+
+    def _too_few(self, demand: JobDemand, now: float) -> Lacking:
+        eligibility = self._choice.eligibility(demand)
+        words = self._slot_words(eligibility)
+        need = f"needs {demand.required} {words}s at once"
+        if demand.required == 1:
+            need = f"needs a {words}"
+        return shortage(eligibility, self._ledger, now, need)
+
+    def _behind(self, demand: JobDemand, now: float) -> Lacking | None:
+        """Whom the job waits for, if it would fit without them."""
+        first = self._admission.order(now)[0]
+        if first.uid == demand.uid or not self._admission.fits_alone(demand, now):
+            return None
         return Lacking(
-            "NoEligibleNode" if "has no room left" not in reasons else "InsufficientCPU",
-            f"needs room for {demand.required} executors at once, {found} fit: "
-            f"{len(self._nodes)} nodes{', ' if places else ''}{places}",
+            "QueuedBehind",
+            f"what it needs is free, but {_name(first)} goes first: "
+            "it has waited longer, or its namespace holds less",
         )
 
+    # Evictions.
 
-class _NodeLedger:
-    """What is left of a node."""
+    def _wrongly_placed(self) -> list[Eviction]:
+        found = []
+        for name, uuid in sorted(self._ledger.suspects):
+            node = self._ledger.nodes[name]
+            pods = [self._assigned[uid] for uid in self._on_slot.get(Slot(name, uuid), ())]
+            found += cleared(node, node.gpus[uuid], pods, self._ledger.demands)
+        return found
 
-    def __init__(self, node: Node) -> None:
-        self.node = node
-        self.executors: Counter[str] = Counter()
-        self._free: defaultdict[str, int] = defaultdict(int, node.allocatable.extended)
-        self._free |= {
-            "cpu": node.allocatable.cpu,
-            "memory": node.allocatable.memory,
-            "pods": node.allocatable.pods,
-        }
+    def _not_scheduled(self, now: float) -> list[Eviction]:
+        found = []
+        for uid in sorted(self._unschedulable):
+            pod = self._assigned[uid]
+            waited = now - (pod.unschedulable_since or now)
+            if waited < UNSCHEDULABLE_SECONDS or pod.node is None:
+                continue
+            if self._avoided.blame(pod.node, now):
+                self._ledger.avoided.add(pod.node)
+                self._ledger.touch(pod.node, eased=False)
+            why = f"the scheduler has found no room for it on {pod.node} for {waited:.0f} s"
+            found.append(Eviction(pod, "Unschedulable", why))
+        return found
 
-    def take(self, job_uid: str | None, requests: Resources) -> None:
-        if job_uid is not None:
-            self.executors[job_uid] += 1
-        for name, amount in _amounts(requests):
-            self._free[name] -= amount
-
-    def fits(self, requests: Resources) -> bool:
-        return all(amount <= self._free[name] for name, amount in _amounts(requests) if amount)
-
-
-def _amounts(requests: Resources) -> Iterable[tuple[str, int]]:
-    yield from (("cpu", requests.cpu), ("memory", requests.memory), ("pods", requests.pods))
-    yield from requests.extended
+    def _without_host(self, now: float) -> list[Eviction]:
+        found = []
+        for pod in self._hosts.failing(now):
+            job = self._jobs.get(pod.job_uid or "")
+            if pod.deleting or job is None or job.demand is None:
+                continue
+            if self._hosts.give_up(pod, job.demand.executors, now):
+                found.append(Eviction(pod, "HostFailed", self._hosts.why(pod)))
+        return found
 
 
-def _carries(pod: Pod) -> bool:
-    """Whether the pod is a driver whose reservation counts."""
-    return pod.role == "driver" and bool(pod.reserved) and not pod.deleting and not pod.ended
+def _name(demand: JobDemand) -> str:
+    return f"{demand.namespace}/{demand.name}"

@@ -44,7 +44,7 @@ def test_gpu_epoch_and_time_are_annotated_beside_what_is_there():
     added = operations(patch(annotations={"a": "b"}), "add")
     assert added["/metadata/annotations/carpool.dev~1gpu-uuid"] == "GPU-1"
     assert added["/metadata/annotations/carpool.dev~1assignment-epoch"] == "7"
-    assert added["/metadata/annotations/carpool.dev~1assigned-at"] == "2026-01-01T00:00:00Z"
+    assert added["/metadata/annotations/carpool.dev~1assigned-at"] == "2026-01-01T00:00:00.000000Z"
     assert "/metadata/annotations" not in added
 
 
