@@ -18,13 +18,14 @@ from pathlib import Path
 import kubectl
 from diagnose import diagnose
 from docker_daemon import docker_answers, ensure_docker, stop_docker
+from go_tools import go_tool
 from job_images import JOB, JOB_WITHOUT_TORCH, OPERATOR, build_images
 from kind_cluster import ensure_nodes, load_image, remove_nodes, s3_address
 from node_image import ensure_node_image
 from object_store import ACCESS_KEY, BUCKET, IN_CLUSTER, SECRET_KEY, ensure_object_store
 from pod_network import connect_pods, simplify_dns
 from progress import say, step
-from settings import CACHE, KUBECONFIG, NODES, SHARED, STATE, WORKERS
+from settings import CACHE, HELM, KUBECONFIG, NODES, SHARED, STATE, WORKERS
 
 
 def up() -> None:
@@ -95,6 +96,7 @@ def main() -> None:
     names = ("job", "job-without-torch", "operator")
     building.add_argument("--only", action="append", default=[], choices=names)
     verbs.add_parser("facts", help="print where everything is, as JSON")
+    verbs.add_parser("helm", help="print where the command helm is; the first time builds it")
     loading = verbs.add_parser("load", help="give nodes an image that Docker has")
     loading.add_argument("image")
     loading.add_argument("--node", action="append", choices=WORKERS, help="default: all workers")
@@ -103,6 +105,10 @@ def main() -> None:
     options = parser.parse_args()
     if options.verb == "facts":
         facts()
+        return
+    if options.verb == "helm":
+        with _alone("helm"):
+            print(go_tool(HELM))  # noqa: T201 - the answer
         return
     with _alone("images" if options.verb == "images" else "cluster"):
         match options.verb:
