@@ -121,7 +121,8 @@ class EndedAttempt(StrictModel):
     outcome: AttemptOutcome = Field(
         description=(
             "Succeeded or PartiallySucceeded; Failed: its end is the job's; Retryable: its failure "
-            "counts against backoffLimit; Stopped: it was suspended and counts for nothing."
+            "counts against backoffLimit; Stopped: it was suspended, or no node had room for its "
+            "driver, and it counts for nothing."
         )
     )
     reason: Reason = Field(description="Why, as one CamelCase word.", examples=["DriverGone"])

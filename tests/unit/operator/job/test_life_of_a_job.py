@@ -27,7 +27,7 @@ def settled(made, **settings):
 
 def test_job_gets_a_driver_once_its_executors_have_slots():
     made = world([message()])
-    operator, _ = settled(made)
+    operator, plan = settled(made)
     assert made.created == ["cam-12-0f5a1-1", "cam-12-0f5a1-1-driver"]
     assert made.status["phase"] == "Starting"
     assert made.condition("Accepted")["status"] == "True"
@@ -35,6 +35,8 @@ def test_job_gets_a_driver_once_its_executors_have_slots():
     assert made.condition("Succeeded")["status"] == "Unknown"
     assert made.status["attempt"] == 1
     assert made.status["driverPod"] == "cam-12-0f5a1-1-driver"
+    assert plan.demand is not None
+    assert plan.demand.queued_since is None
     assert reasons(operator) == ["AttemptStarted"]
 
 
@@ -48,6 +50,7 @@ def test_job_without_slots_is_queued_says_what_it_lacks_and_holds_nothing():
     assert (reserved["status"], reserved["reason"]) == ("False", "InsufficientCPU")
     assert reserved["message"] == "3 wanted, 2 free"
     assert plan.demand is not None
+    assert plan.demand.queued_since == START
     assert reasons(operator) == ["InsufficientCPU"]
     made.slots = 3
     operator.live()
@@ -531,6 +534,20 @@ def test_driver_that_cannot_start_gives_its_slots_back_and_is_tried_again():
     operator.live(ticks=62)
     assert made.status["failedAttempts"] == 1
     assert made.status["lastEnded"]["reason"] == "ImagePullBackOff"
+    made.blocked = None
+    operator.live()
+    assert made.status["phase"] == "Succeeded"
+
+
+def test_driver_that_no_node_has_room_for_gives_its_slots_back_and_fails_nothing():
+    made = world([message()], spec__failurePolicy={"backoffLimit": 0})
+    made.blocked = ("Unschedulable", "0/3 nodes are available: insufficient memory")
+    operator = Operator(made)
+    operator.live(ticks=130)
+    assert made.status["attempt"] == 3
+    assert made.status["failedAttempts"] == 0
+    assert made.status["lastEnded"]["reason"] == "Unschedulable"
+    assert len(made.drivers) == 1
     made.blocked = None
     operator.live()
     assert made.status["phase"] == "Succeeded"

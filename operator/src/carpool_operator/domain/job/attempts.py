@@ -33,6 +33,8 @@ from carpool_operator.domain.job.wording import counted
 
 STARTING_REASONS: Final = ("ContainerCreating", "PodInitializing")
 """What a pod waits for that is well; it may be pulling a large image."""
+_NO_NODE: Final = ("Unschedulable", "SchedulerError", "SchedulingGated")
+"""What a pod waits for that is no fault of the job; time mends it."""
 
 
 def ending(
@@ -152,7 +154,11 @@ def _cannot_start(turn: Turn, driver: Driver | None) -> _Stop | None:
     if driver.waiting is None or until is None or turn.now < until:
         return None
     reason, message = driver.waiting
-    return _Stop("Retryable", camel_case(reason), f"driver pod {driver.name}: {message or reason}")
+    return _Stop(
+        "Stopped" if reason in _NO_NODE else "Retryable",
+        camel_case(reason),
+        f"driver pod {driver.name} cannot start: {message or reason}",
+    )
 
 
 def _as_driver_ended(attempt: int, driver: Driver, time: float) -> EndedAttempt:

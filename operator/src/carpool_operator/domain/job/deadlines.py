@@ -34,6 +34,17 @@ def deadline(job: JobObject, spec: InferenceJobSpec, status: InferenceJobStatus)
     return min(found, key=lambda each: each.time, default=None)
 
 
+def waiting_since(job: JobObject, status: InferenceJobStatus) -> float:
+    """Unix time since which a job waits: its creation, or the end of what came last."""
+    since = job.created
+    suspended = condition_of(status, "Suspended")
+    if suspended is not None and suspended.status == "False":
+        since = max(since, unix(suspended.last_transition_time))
+    if status.last_ended is not None:
+        since = max(since, unix(status.last_ended.time))
+    return since
+
+
 def has_started(status: InferenceJobStatus) -> bool:
     """Whether all required executors of the current attempt have had a slot."""
     reserved = condition_of(status, "Reserved")
@@ -58,21 +69,11 @@ def _start(job: JobObject, spec: InferenceJobSpec, status: InferenceJobStatus) -
     if seconds is None or has_started(status):
         return None
     return Deadline(
-        _waiting_since(job, status) + seconds,
+        waiting_since(job, status) + seconds,
         "StartDeadlineExceeded",
         f"spec.startDeadlineSeconds: {counted(spec.required_executors, 'executor')} did not get "
         f"a slot within {seconds} s{_lacking(status)}",
     )
-
-
-def _waiting_since(job: JobObject, status: InferenceJobStatus) -> float:
-    since = job.created
-    suspended = condition_of(status, "Suspended")
-    if suspended is not None and suspended.status == "False":
-        since = max(since, unix(suspended.last_transition_time))
-    if status.last_ended is not None:
-        since = max(since, unix(status.last_ended.time))
-    return since
 
 
 def _lacking(status: InferenceJobStatus) -> str:

@@ -126,12 +126,9 @@ def _noted(turn: Turn, verdict: Accepted | Refused) -> InferenceJobStatus:
         status = turn.condition(status, "Accepted", "False", "InvalidSpec", verdict.message)
     if condition_of(status, "ModelReady") is None:
         status = turn.condition(status, "ModelReady", "False", "NotStarted", "no attempt has begun")
-    finished = condition_of(status, "Finished")
-    if finished is None or finished.status == "True":
-        words = "the job has not finished"
-        status = turn.condition(status, "Finished", "False", "NotFinished", words)
-        status = turn.condition(status, "Succeeded", "Unknown", "NotFinished", words)
-    return status
+    words = "the job has not finished"
+    status = turn.condition(status, "Finished", "False", "NotFinished", words)
+    return turn.condition(status, "Succeeded", "Unknown", "NotFinished", words)
 
 
 def _plan(turn: Turn, step: Step) -> Plan:

@@ -7,11 +7,11 @@ place and slots as before, and then what is missing of its children.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from carpool.spec import InferenceJobStatus
 from carpool_operator.domain.allocation.interface import Reservation
-from carpool_operator.domain.cluster_state import Pod
+from carpool_operator.domain.cluster_state import JobDemand, Pod
 from carpool_operator.domain.job import children
 from carpool_operator.domain.job.acceptance import Accepted
 from carpool_operator.domain.job.actions import (
@@ -22,7 +22,7 @@ from carpool_operator.domain.job.actions import (
 )
 from carpool_operator.domain.job.attempts import retry_time
 from carpool_operator.domain.job.config_map import config_map
-from carpool_operator.domain.job.deadlines import deadline
+from carpool_operator.domain.job.deadlines import deadline, waiting_since
 from carpool_operator.domain.job.driver_pod import driver_pod
 from carpool_operator.domain.job.job_object import open_attempt
 from carpool_operator.domain.job.leftovers import blocking, deletion, leftover_pods, names
@@ -59,7 +59,7 @@ def start(turn: Turn, status: InferenceJobStatus, accepted: Accepted) -> Step:
     if wait is not None:
         return _queued(turn, status, accepted, wait, deletion(pods))
     if answer is None:
-        return Step(status, demand=accepted.demand, wants_reservation=True)
+        return Step(status, demand=_waiting(turn, status, accepted), wants_reservation=True)
     if isinstance(answer, Reservation):
         return _begin(turn, status, accepted, answer, deletion(pods))
     recheck = turn.now + turn.settings.recheck_seconds
@@ -83,9 +83,13 @@ def _queued(
     return Step(
         status,
         deletions,
-        demand=accepted.demand if wait.takes_part else None,
+        demand=_waiting(turn, status, accepted) if wait.takes_part else None,
         wakeup=earliest(wait.wakeup, None if due is None else due.time),
     )
+
+
+def _waiting(turn: Turn, status: InferenceJobStatus, accepted: Accepted) -> JobDemand:
+    return replace(accepted.demand, queued_since=waiting_since(turn.job, status))
 
 
 def _wait_for_itself(
