@@ -219,6 +219,19 @@ def test_stricter_operator_lets_run_what_another_has_begun():
     assert made.status["phase"] == "Succeeded"
 
 
+def test_output_that_is_shown_is_that_of_the_spec_until_a_driver_says_another():
+    made = world([message()])
+    made.slots = 0
+    operator, _ = settled(made)
+    assert made.status["output"] == "results"
+    made.edit(output={"uri": "s3://other"})
+    operator.settle()
+    assert made.status["output"] == "s3://other"
+    made.slots = 1
+    operator.live()
+    assert made.status["output"] == "s3://results/cam-12"
+
+
 # Running
 
 
@@ -736,6 +749,20 @@ def test_change_of_what_only_the_operator_reads_disturbs_no_driver():
     assert made.status["phase"] == "Succeeded"
     assert made.status["attempt"] == 1
     assert made.status["observedGeneration"] == 2
+
+
+def test_version_that_sees_a_spec_in_other_terms_disturbs_no_driver():
+    made = world([message()])
+    made.work = 6
+    Operator(made).live(ticks=4)
+    assert made.job is not None
+    made.job["status"]["attemptSpec"] = "as an earlier version wrote it"
+    operator = Operator(made)
+    operator.settle()
+    made.edit(failurePolicy={"backoffLimit": 5})
+    operator.live()
+    assert made.status["phase"] == "Succeeded"
+    assert made.status["attempt"] == 1
 
 
 # Races

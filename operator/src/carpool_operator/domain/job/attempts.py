@@ -136,7 +136,9 @@ def _stopped(
     if isinstance(verdict, Refused):
         # What runs goes on: a newer operator may be stricter than the one that let it begin.
         return _Stop("Failed", "InvalidSpec", verdict.message) if driver is None else None
-    if status.attempt_spec != verdict.fingerprint:
+    # An observed generation was compared; that a version puts it in other terms is no change.
+    is_new = turn.job.status.observed_generation != turn.job.generation
+    if is_new and status.attempt_spec != verdict.fingerprint:
         return _Stop("Stopped", "SpecChanged", "the spec was changed while the job was suspended")
     due = deadline(turn.job, verdict.spec, status)
     if due is not None and turn.now >= due.time:

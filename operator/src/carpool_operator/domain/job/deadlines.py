@@ -8,15 +8,12 @@ active deadline begins with `startTime`, which a suspension takes away, as with 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from carpool.spec import InferenceJobSpec, InferenceJobStatus
 from carpool_operator.domain.job.job_object import JobObject, condition_of
+from carpool_operator.domain.job.reasons import EXECUTORS_ASSIGNED
 from carpool_operator.domain.job.times import unix
 from carpool_operator.domain.job.wording import counted
-
-EXECUTORS_ASSIGNED: Final = "ExecutorsAssigned"
-"""Reason of the condition Reserved once all required executors of an attempt have had a slot."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from carpool.spec import InferenceJobStatus
 from carpool_operator.domain.job.job_object import condition_of, holds
+from carpool_operator.domain.job.reasons import DRIVER_STARTING, MODEL_NOT_LOADED
 
 EventType = Literal["Normal", "Warning"]
 _MESSAGE_CHARACTERS: Final = 1024
@@ -67,9 +68,10 @@ def _model(before: InferenceJobStatus, after: InferenceJobStatus) -> list[Event]
     if new.status == "True":
         loaded = old is None or old.status != "True"
         return [Event("Normal", new.reason, new.message)] if loaded else []
-    if "cannot start" in new.message and (old is None or old.reason != new.reason):
-        return [Event("Warning", new.reason, new.message)]
-    return []
+    is_well = new.reason in (DRIVER_STARTING, MODEL_NOT_LOADED)
+    if is_well or (old is not None and old.reason == new.reason):
+        return []
+    return [Event("Warning", new.reason, new.message)]
 
 
 def _suspension(before: InferenceJobStatus, after: InferenceJobStatus) -> list[Event]:

@@ -117,8 +117,9 @@ def _noted(turn: Turn, verdict: Accepted | Refused) -> InferenceJobStatus:
     changes: dict[str, object] = {"observed_generation": turn.job.generation}
     if holds(before, "Finished"):
         changes |= {"completion_time": None, "phase": "Queued"}
-    if isinstance(verdict, Accepted):
-        changes["output"] = before.output or verdict.spec.output.uri
+    if isinstance(verdict, Accepted) and before.attempt == 0:
+        # Later it is what the driver said, or this.
+        changes["output"] = verdict.spec.output.uri
     status = before.model_copy(update=changes)
     if isinstance(verdict, Accepted):
         status = turn.condition(status, "Accepted", "True", "Valid", "the spec can be worked with")

@@ -5,13 +5,19 @@ from __future__ import annotations
 from carpool.spec import InferenceJobStatus
 from carpool_operator.domain.job.acceptance import Accepted, Refused
 from carpool_operator.domain.job.attempts import STARTING_REASONS, blocked_until
-from carpool_operator.domain.job.deadlines import EXECUTORS_ASSIGNED, deadline, has_started
+from carpool_operator.domain.job.deadlines import deadline, has_started
 from carpool_operator.domain.job.driver_report import DriverProgress, camel_case
 from carpool_operator.domain.job.failures import with_failures
 from carpool_operator.domain.job.job_object import condition_of
 from carpool_operator.domain.job.leftovers import deletion, leftover_pods
 from carpool_operator.domain.job.observed import Driver
 from carpool_operator.domain.job.progress import gpu_status, model_status, progress_status
+from carpool_operator.domain.job.reasons import (
+    DRIVER_STARTING,
+    EXECUTORS_ASSIGNED,
+    MODEL_NOT_LOADED,
+    SLOTS_HELD,
+)
 from carpool_operator.domain.job.turn import Step, Turn, earliest
 from carpool_operator.domain.job.wording import counted
 
@@ -28,6 +34,9 @@ def run(
     status = _model_ready(turn, status, driver, said)
     status = _figures(turn, status, verdict, driver, said)
     accepted = verdict if isinstance(verdict, Accepted) else None
+    if accepted is not None:
+        # What was not found to differ is the same, also in this version's terms.
+        status = status.model_copy(update={"attempt_spec": accepted.fingerprint})
     due = None if accepted is None else deadline(turn.job, accepted.spec, status)
     return Step(
         status,
@@ -56,7 +65,7 @@ def _reserved(
     if lacking is not None:
         message += f"; more wait: {lacking.reason}: {lacking.message}"
     return turn.condition(
-        status, "Reserved", "True", EXECUTORS_ASSIGNED if started else "SlotsHeld", message
+        status, "Reserved", "True", EXECUTORS_ASSIGNED if started else SLOTS_HELD, message
     )
 
 
@@ -68,22 +77,18 @@ def _model_ready(
             status, "ModelReady", "True", "ModelLoaded", "executors have loaded the model"
         )
     if driver.started is None:
-        reason, message = driver.waiting or ("DriverStarting", "its container has not begun")
-        return turn.condition(
-            status,
-            "ModelReady",
-            "False",
-            camel_case(reason),
-            f"driver pod {driver.name} cannot start: {message or reason}"
-            if reason not in (*STARTING_REASONS, "DriverStarting")
-            else f"driver pod {driver.name} starts: {message or reason}",
-        )
+        reason, message = driver.waiting or (DRIVER_STARTING, "it has no container yet")
+        if reason in (DRIVER_STARTING, *STARTING_REASONS):
+            words = f"driver pod {driver.name} starts: {message or reason}"
+            return turn.condition(status, "ModelReady", "False", DRIVER_STARTING, words)
+        words = f"driver pod {driver.name} cannot start: {message or reason}"
+        return turn.condition(status, "ModelReady", "False", camel_case(reason), words)
     before = condition_of(status, "ModelReady")
     if said is None and before is not None and before.status == "True":
         # Nobody has asked the driver yet since the operator began.
         return status
     return turn.condition(
-        status, "ModelReady", "False", "ModelNotLoaded", "no executor has loaded the model yet"
+        status, "ModelReady", "False", MODEL_NOT_LOADED, "no executor has loaded the model yet"
     )
 
 
@@ -104,7 +109,10 @@ def _figures(
         changes["model"] = model_status(said.model)
     elif status.phase not in ("Starting", "Detecting", "Tracking"):
         changes["phase"] = "Starting"
-    if isinstance(verdict, Refused) or verdict.spec.device == "GPU":
+    on_gpus = (
+        verdict.spec.device == "GPU" if isinstance(verdict, Accepted) else status.gpus is not None
+    )
+    if on_gpus:
         changes["gpus"] = gpu_status(max(driver.reserved, _assigned(turn)), ready)
     status = status.model_copy(update=changes)
     return status if said is None else with_failures(status, said.failures)

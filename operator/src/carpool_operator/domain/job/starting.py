@@ -28,6 +28,7 @@ from carpool_operator.domain.job.job_object import open_attempt
 from carpool_operator.domain.job.leftovers import blocking, deletion, leftover_pods, names
 from carpool_operator.domain.job.observed import Driver
 from carpool_operator.domain.job.progress import at_rest, gpu_status
+from carpool_operator.domain.job.reasons import DRIVER_STARTING, SLOTS_HELD
 from carpool_operator.domain.job.status import as_json
 from carpool_operator.domain.job.times import timestamp
 from carpool_operator.domain.job.turn import Step, Turn, earliest
@@ -35,7 +36,7 @@ from carpool_operator.domain.job.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class _Wait:
     """Why a job has no driver yet.
 
     Attributes:
@@ -63,7 +64,7 @@ def start(turn: Turn, status: InferenceJobStatus, accepted: Accepted) -> Step:
     if isinstance(answer, Reservation):
         return _begin(turn, status, accepted, answer, deletion(pods))
     recheck = turn.now + turn.settings.recheck_seconds
-    wait = Wait(answer.reason, answer.message, recheck, takes_part=True)
+    wait = _Wait(answer.reason, answer.message, recheck, takes_part=True)
     return _queued(turn, status, accepted, wait, deletion(pods))
 
 
@@ -71,7 +72,7 @@ def _queued(
     turn: Turn,
     status: InferenceJobStatus,
     accepted: Accepted,
-    wait: Wait,
+    wait: _Wait,
     deletions: tuple[Action, ...],
 ) -> Step:
     """A job that waits, and says for what."""
@@ -94,20 +95,20 @@ def _waiting(turn: Turn, status: InferenceJobStatus, accepted: Accepted) -> JobD
 
 def _wait_for_itself(
     turn: Turn, status: InferenceJobStatus, pods: list[Driver | Pod]
-) -> Wait | None:
+) -> _Wait | None:
     """What of its own past holds a job up: pods of an earlier attempt, and the back-off."""
     if blocking(pods):
         message = f"pods of an earlier attempt have not ended: {names(blocking(pods))}"
-        return Wait("PodsNotEnded", message)
+        return _Wait("PodsNotEnded", message)
     due = retry_time(status, turn.settings)
     if turn.now >= due:
         return None
     why = "" if status.last_ended is None else f": {status.last_ended.message}"
     message = f"attempt {status.attempt} failed, the next begins at {timestamp(due)}{why}"
-    return Wait("BackingOff", message, due)
+    return _Wait("BackingOff", message, due)
 
 
-def _wait_for_place(turn: Turn, status: InferenceJobStatus) -> Wait | None:
+def _wait_for_place(turn: Turn, status: InferenceJobStatus) -> _Wait | None:
     """What keeps a job from asking for slots: a name, the API server's refusal, a limit."""
     observed, settings = turn.observed, turn.settings
     recheck = turn.now + settings.recheck_seconds
@@ -122,11 +123,11 @@ def _wait_for_place(turn: Turn, status: InferenceJobStatus) -> Wait | None:
             f"{' and '.join(taken)} belongs to another owner; delete it, or create the job under "
             "another name"
         )
-        return Wait("NameTaken", message, recheck)
+        return _Wait("NameTaken", message, recheck)
     refusal = observed.refusal
     if refusal is not None and turn.now < refusal.time + settings.recheck_seconds:
         message = f"the API server refused a child of the job: {refusal.message}"
-        return Wait(refusal.reason, message, refusal.time + settings.recheck_seconds)
+        return _Wait(refusal.reason, message, refusal.time + settings.recheck_seconds)
     for running, limit, where in (
         (
             observed.running_drivers,
@@ -137,7 +138,7 @@ def _wait_for_place(turn: Turn, status: InferenceJobStatus) -> Wait | None:
     ):
         if limit is not None and running >= limit:
             message = f"{limit} jobs may run at a time in {where}"
-            return Wait("RunningJobsLimit", message, recheck)
+            return _Wait("RunningJobsLimit", message, recheck)
     return None
 
 
@@ -154,10 +155,10 @@ def _begin(
     if attempt is None:
         attempt = status.attempt + 1
     status = turn.condition(
-        status, "Reserved", "True", "SlotsHeld", f"{counted(slots, 'slot')} held for executors"
+        status, "Reserved", "True", SLOTS_HELD, f"{counted(slots, 'slot')} held for executors"
     )
     status = turn.condition(
-        status, "ModelReady", "False", "DriverStarting", f"attempt {attempt} begins"
+        status, "ModelReady", "False", DRIVER_STARTING, f"attempt {attempt} begins"
     )
     status = status.model_copy(
         update={
