@@ -307,6 +307,7 @@ class Operator:
     Attributes:
         kills_before: it dies instead of doing its write of each of these numbers, once.
         kills_after: it dies right after each of these.
+        deaths: that it has died so far.
         answers: of the driver to `GET /progress`, one for each poll.
     """
 
@@ -316,6 +317,7 @@ class Operator:
     kills_after: set[int] = field(default_factory=set)
     answers: Iterator[Mapping[str, Any]] = field(default_factory=lambda: iter(()))
     running_elsewhere: int = 0
+    deaths: int = 0
     events: list[Event] = field(default_factory=list)
     written: float | None = None
     progress: DriverProgress | None = None
@@ -375,6 +377,7 @@ class Operator:
         try:
             self.carry_out(plan, version)
         except Killed:
+            self.deaths += 1
             self.written = self.progress = self.refusal = None
         return plan
 

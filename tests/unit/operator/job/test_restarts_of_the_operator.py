@@ -145,3 +145,45 @@ def test_end_is_the_same_in_any_life_with_any_deaths(events, before, after, work
         made.work = work
         ends.append(end_of(lived(made, play(events), **deaths)))
     assert ends[0] == ends[1]
+
+
+def lived_with_pauses(made: World, events: list[str], pause: int, deaths: set[int]) -> int:
+    """A life in which nobody is there for some time after each death; the failures in it."""
+    operator = Operator(made, kills_after=deaths)
+    user, failures, away = play(events), 0, 0
+    for tick in range(100):
+        running = made.running_drivers
+        user(made, tick)
+        failures += running - made.running_drivers
+        away = max(away - 1, 0)
+        while away == 0 and made.job is not None:
+            before = operator.deaths
+            plan = operator.reconcile()
+            if operator.deaths > before:
+                away = pause
+            elif not plan.actions and plan.status is None:
+                break
+        assert made.running_drivers <= 1
+        made.pass_time()
+    return failures
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.sampled_from(EVENTS), max_size=16),
+    st.integers(1, 3),
+    st.sets(st.integers(0, 20), max_size=6),
+)
+def test_only_what_failed_counts_though_nobody_was_there_when_it_happened(events, pause, deaths):
+    made = world([message()], spec__failurePolicy={"backoffLimit": 100})
+    failures = lived_with_pauses(made, [*events, "resume"], pause, deaths)
+    assert made.status["phase"] == "Succeeded"
+    assert made.status["failedAttempts"] <= failures
+
+
+@pytest.mark.parametrize("death", range(14))
+def test_suspension_is_no_failure_though_it_was_over_before_anybody_looked(death):
+    made = world([message()])
+    lived_with_pauses(made, ["wait", "wait", "wait", "suspend", "resume"], 2, {death})
+    assert made.status["phase"] == "Succeeded"
+    assert made.status["failedAttempts"] == 0
