@@ -120,12 +120,12 @@ def confirm(allocator: Allocator, assignments: list[Assignment], now: float = NO
     return [assignment.slot for assignment in assignments]
 
 
-def cluster(*nodes_of_gpus: int, **changes: Any) -> ClusterAllocator:
+def cluster(*nodes_of_gpus: int, heartbeat: float = NOW) -> ClusterAllocator:
     """An allocator that has heard of nodes n0, n1, …, with so many GPUs each."""
     made = ClusterAllocator()
     for index, count in enumerate(nodes_of_gpus):
-        made.node_seen(node(f"n{index}", **changes))
-        made.gpus_seen(gpus(f"n{index}", count))
+        made.node_seen(node(f"n{index}"))
+        made.gpus_seen(gpus(f"n{index}", count, heartbeat=heartbeat))
     return made
 
 
