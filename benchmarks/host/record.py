@@ -25,15 +25,22 @@ def spread(values: Sequence[float], digits: int = 4) -> dict[str, float]:
 class Record:
     """What a run of a benchmark leaves behind; made at its begin, for the date and the load."""
 
-    def __init__(self, name: str, question: str, parameters: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        question: str,
+        parameters: Mapping[str, Any],
+        folder: Path = RESULTS,
+    ) -> None:
         """Begin a record.
 
         Args:
             name: of the file, without ending.
             question: what is measured, in one sentence with its units.
             parameters: everything that was chosen.
+            folder: where the file is written.
         """
-        self.path = RESULTS / f"{name}.json"
+        self.path = folder / f"{name}.json"
         self._document = {
             "benchmark": name,
             "question": question,

@@ -115,6 +115,7 @@ class Pod:
         requests: of all containers as the scheduler counts them (native sidecars are added).
         job_uid: the job that it belongs to; None for pods that are not ours.
         role: driver or executor of that job; None for pods that are not ours.
+        attempt: of that job, from its label; None for pods that are not ours.
         node: that it is bound to, or pinned to by the operator; None while it waits.
         gpu: UUID that it was assigned.
         gated: whether our gate still holds it.
@@ -123,9 +124,12 @@ class Pod:
         deleting: it has a deletionTimestamp.
         ended: all of its containers have ended, or never started and never will.
         phase: as the API server has it.
+        assigned: Unix time at which our gate was opened; None before.
+        annotated: it has annotations, so that one can be added to them.
         unschedulable_since: Unix time since which the scheduler finds no place; None otherwise.
         host_restarts: restarts of the model host's container.
-        host_message: termination message of that container's last end.
+        host_ended: Unix time of that container's last end.
+        host_message: why, from its termination message: `Reason: sentence`, cut to 256 characters.
         reserved: on a driver: the slots held for executors, one entry each.
     """
 
@@ -139,13 +143,17 @@ class Pod:
     node: str | None = None
     job_uid: str | None = None
     role: Role | None = None
+    attempt: int | None = None
     gpu: str | None = None
     gated: bool = False
     held_by_others: bool = False
     deleting: bool = False
     ended: bool = False
+    assigned: float | None = None
+    annotated: bool = True
     unschedulable_since: float | None = None
     host_restarts: int = 0
+    host_ended: float | None = None
     host_message: str | None = None
     reserved: tuple[Slot, ...] = ()
 
@@ -163,6 +171,8 @@ class JobDemand:
         device: GPU: each executor holds a slot of a GPU. CPU: of a node.
         executors_per_gpu: the most executors of all jobs on one of its GPUs.
         gpu_memory: bytes of one executor; None: the GPU's, divided by executors_per_gpu.
+        queued_since: Unix time since which it waits for a reservation; None: it asks for none, or
+            only by calling `reserve`, and has waited since `created`.
     """
 
     uid: str
@@ -178,3 +188,4 @@ class JobDemand:
     shared_with: SharedWith = "Job"
     gpu_memory: int | None = None
     placement: Placement = "Spread"
+    queued_since: float | None = None

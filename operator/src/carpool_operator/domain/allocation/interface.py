@@ -3,7 +3,8 @@
 The allocator is told what was observed, in any order and as often as wanted, and asked for
 decisions; it decides at once, from memory alone, and is given the time. Its memory is a cache: told
 everything again, a new one decides the same. Only decisions whose write is under way are remembered
-apart, until the write is seen or refused.
+apart, until the write is seen or refused, and two things that a restart forgives: nodes that are
+avoided (`avoided_nodes`), and how many executors a job has lost to its hosts (`failing_hosts`).
 """
 
 from __future__ import annotations
@@ -58,6 +59,14 @@ class Eviction:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class JobFailure:
+    """Why a job should fail, as a CamelCase reason and a sentence."""
+
+    reason: str
+    message: str
+
+
 class Allocator(Protocol):
     """Decides where executors run."""
 
@@ -88,12 +97,16 @@ class Allocator(Protocol):
     def reserve(self, job_uid: str, now: float) -> Reservation | Lacking:
         """Hold slots for a job's required executors, all or none.
 
-        The same reservation is answered until `pod_seen` shows a driver that carries it, or
-        `release` gives it up.
+        The same reservation is answered until the driver that carries it has ended, or until
+        `release` gives it up. A job that lacks something waits in the queue from then on; who goes
+        before whom is decided over all that wait.
         """
 
+    def reservable(self, now: float) -> list[str]:
+        """Uids of the jobs in the queue that `reserve` would answer with slots, in their order."""
+
     def release(self, job_uid: str) -> None:
-        """Give up a reservation that no driver carries."""
+        """Give up a reservation that no driver carries, and the job's place in the queue."""
 
     def assign(self, now: float, limit: int = 100) -> list[Assignment]:
         """Decide slots for executors that wait at the gate, oldest first.
@@ -109,6 +122,9 @@ class Allocator(Protocol):
 
     def evictions(self, now: float) -> list[Eviction]:
         """Pods to delete: on lost GPUs, above a GPU's slots, or that cannot be scheduled."""
+
+    def failure(self, job_uid: str, now: float) -> JobFailure | None:
+        """Why a job should fail: its hosts fail wherever they are put; None: it should not."""
 
     def next_wakeup(self, now: float) -> float | None:
         """Unix time at which time alone changes a decision; None: never."""

@@ -1,0 +1,121 @@
+"""Which slots an executor may be given.
+
+A node is asked by the scheduler's own rules and for room; a GPU for its health, a free place, what
+is left of its memory, and whether the jobs on it and the new one accept each other. What an agent
+has not confirmed for 90 s is not relied upon: nobody new goes there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from carpool_operator.domain.allocation.ledger import Ledger
+from carpool_operator.domain.allocation.node_ledger import KUBELET_GPUS, GpuLedger, NodeLedger
+from carpool_operator.domain.allocation.node_match import mismatch
+from carpool_operator.domain.allocation.sharing import may_share, memory_budget
+from carpool_operator.domain.cluster_state import JobDemand, Node, Resources, Scheduling
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """What one executor needs.
+
+    Attributes:
+        demand: of its job.
+        requests: of its pod.
+        scheduling: where its pod may run.
+    """
+
+    demand: JobDemand
+    requests: Resources
+    scheduling: Scheduling
+
+    @classmethod
+    def of_job(cls, demand: JobDemand) -> Wants:
+        """What the job says of an executor that does not exist yet."""
+        return cls(demand, demand.executor_requests, demand.executor_scheduling)
+
+    @property
+    def by_uuid(self) -> bool:
+        """Whether it is given a GPU by its UUID, rather than a node.
+
+        An executor on CPUs is given a node, and one that asks for a whole GPU of the kubelet's.
+        """
+        return self.demand.device == "GPU" and KUBELET_GPUS not in dict(self.requests.extended)
+
+
+class Eligibility:
+    """Asks nodes and GPUs for one kind of executor."""
+
+    def __init__(self, wants: Wants, ledger: Ledger) -> None:
+        self.wants = wants
+        self.by_uuid = wants.by_uuid
+        self._ledger = ledger
+        self._mismatches: dict[str, tuple[Node, str | None]] = {}
+
+    def takes(self, node: NodeLedger, now: float) -> bool:
+        """Whether an executor may go to the node, as far as that does not depend on its GPUs."""
+        return (
+            node.node is not None
+            and self._mismatch(node.name, node.node) is None
+            and node.fits(self.wants.requests)
+            and node.name not in self._ledger.avoided
+            and (not self.by_uuid or node.is_fresh(now))
+        )
+
+    def matches(self, node: NodeLedger) -> bool:
+        """Whether an executor may run on the node, whatever else is there."""
+        return node.node is not None and self._mismatch(node.name, node.node) is None
+
+    def takes_gpu(self, gpu: GpuLedger) -> bool:
+        """Whether the GPU, of a node that takes the executor, takes it too."""
+        if not gpu.open or gpu.gpu is None:
+            return False
+        demand = self.wants.demand
+        if not gpu.jobs:
+            return memory_budget(demand, gpu.gpu) <= gpu.gpu.memory
+        return (
+            gpu.executors < demand.executors_per_gpu
+            and gpu.memory_used + memory_budget(demand, gpu.gpu) <= gpu.gpu.memory
+            and all(may_share(demand, self._ledger.demands[uid]) for uid in gpu.jobs)
+        )
+
+    def keeps(self, node: NodeLedger, uuid: str | None, now: float) -> bool:
+        """Whether a slot that is held for the executor can be used; it is in the ledger already."""
+        if (
+            node.node is None
+            or self._mismatch(node.name, node.node) is not None
+            or node.name in self._ledger.avoided
+            or node.overcommitted
+        ):
+            return False
+        if uuid is None:
+            return not self.by_uuid
+        return self.by_uuid and node.is_fresh(now) and node.gpus[uuid].healthy
+
+    def refusal(self, node: NodeLedger, now: float) -> str | None:
+        """Why the node does not take the executor, as the end of "the node …"; None: it does."""
+        if node.node is None:
+            return "is gone"
+        found = self._mismatch(node.name, node.node)
+        if found is not None:
+            return found
+        if node.name in self._ledger.avoided:
+            return "is avoided after a pod could not be scheduled there"
+        if self.by_uuid and node.inventory is None:
+            return "has no GPUs"
+        if self.by_uuid and not node.is_fresh(now):
+            return "has an agent that has been silent for over 90 s"
+        short = node.shortage(self.wants.requests)
+        return None if short is None else f"has too little {short} left"
+
+    def _mismatch(self, name: str, node: Node) -> str | None:
+        """As the scheduler has it; remembered for as long as the node does not change."""
+        known = self._mismatches.get(name)
+        if known is not None and known[0] is node:
+            return known[1]
+        found = mismatch(node, self.wants.scheduling)
+        if self.by_uuid and dict(node.allocatable.extended).get(KUBELET_GPUS):
+            found = "has GPUs that the kubelet hands out"
+        self._mismatches[name] = (node, found)
+        return found

@@ -1,0 +1,156 @@
+"""What is lacking, in figures and places: for conditions, and for the people who read them."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+from carpool_operator.domain.allocation.eligibility import Eligibility
+from carpool_operator.domain.allocation.interface import Lacking
+from carpool_operator.domain.allocation.ledger import Ledger
+from carpool_operator.domain.allocation.node_ledger import NodeLedger
+from carpool_operator.domain.allocation.room import places, room
+
+_NAMED = 3
+"""Jobs, GPUs or nodes that a message names; it counts the rest."""
+_LITTLE = "too little"
+"""In the refusal of a node that would take the executor if less were on it."""
+
+
+def shortage(eligibility: Eligibility, ledger: Ledger, now: float, need: str) -> Lacking:
+    """Why executors of a kind wait, by the state of all nodes.
+
+    Args:
+        eligibility: of one of them.
+        ledger: what nodes and GPUs carry.
+        now: Unix time.
+        need: begin of the message, such as "needs 4 GPU slots at once".
+    """
+    tally = _Tally(eligibility, ledger, now)
+    for node in ledger.nodes.values():
+        tally.take(node)
+    return tally.told(need)
+
+
+class _Tally:
+    """Sums over nodes."""
+
+    def __init__(self, eligibility: Eligibility, ledger: Ledger, now: float) -> None:
+        self._eligibility = eligibility
+        self._ledger = ledger
+        self._now = now
+        self._nodes = 0
+        self._gpus = 0
+        self._free = 0
+        self._idle_places = 0
+        self._too_small = 0
+        self._unhealthy: list[str] = []
+        self._users: Counter[str] = Counter()
+        self._refusals: defaultdict[str, list[str]] = defaultdict(list)
+        self._tight: Counter[str] = Counter()
+
+    def take(self, node: NodeLedger) -> None:
+        """Count a node; one without GPUs counts for executors on CPUs only."""
+        by_uuid = self._eligibility.by_uuid
+        if (node.inventory if by_uuid else node.node) is None:
+            return
+        self._nodes += 1
+        on_gpus = self._take_gpus(node) if by_uuid else None
+        refusal = self._eligibility.refusal(node, self._now)
+        times, tight = room(node, self._eligibility.wants.requests)
+        if refusal is not None:
+            self._refusals[refusal].append(node.name)
+        else:
+            self._free += times if on_gpus is None else min(times, on_gpus)
+        if refusal is None or _LITTLE in refusal:
+            self._idle_places += on_gpus or 0
+            if on_gpus is None or times < on_gpus:
+                self._tight[tight] += 1
+
+    def _take_gpus(self, node: NodeLedger) -> int:
+        found = 0
+        for gpu in node.gpus.values():
+            if gpu.gpu is None:
+                continue
+            self._gpus += 1
+            if not gpu.healthy:
+                self._unhealthy.append(f"{node.name}: {gpu.gpu.health}")
+            elif self._eligibility.takes_gpu(gpu):
+                found += places(gpu, self._eligibility)
+            elif gpu.jobs:
+                self._users[min(map(self._name, gpu.jobs))] += 1
+            else:
+                self._too_small += 1
+        return found
+
+    def _name(self, job_uid: str) -> str:
+        demand = self._ledger.demands.get(job_uid)
+        return f"{demand.namespace}/{demand.name}" if demand else "a job that is ending"
+
+    def told(self, need: str) -> Lacking:
+        """The reason and the sentence."""
+        if self._eligibility.by_uuid and not self._gpus:
+            return Lacking("NoGPUs", f"{need}: no node has reported a GPU")
+        where = _count(self._nodes, "node")
+        if self._eligibility.by_uuid:
+            where = f"{_count(self._gpus, 'GPU')} on {where}"
+        parts = [where, *self._of_gpus(), *self._of_nodes()]
+        free = f"{self._free} {'is' if self._free == 1 else 'are'} free"
+        return Lacking(self._reason(), f"{need}, {free}: {', '.join(parts)}")
+
+    def _reason(self) -> str:
+        refused = sum(map(len, self._refusals.values()))
+        if refused == self._nodes and not any(_LITTLE in refusal for refusal in self._refusals):
+            return "NoEligibleNode"
+        if self._eligibility.by_uuid and self._idle_places <= self._free:
+            return "InsufficientGPUs"
+        return f"Insufficient{_camel(self._tight.most_common(1)[0][0])}"
+
+    def _of_gpus(self) -> list[str]:
+        parts = []
+        if self._users:
+            parts.append(f"{self._users.total()} in use by {_ranked(self._users)}")
+        if self._unhealthy:
+            parts.append(f"{len(self._unhealthy)} unhealthy ({_some(sorted(self._unhealthy))})")
+        if self._too_small:
+            parts.append(f"{self._too_small} with less memory than an executor needs")
+        return parts
+
+    def _of_nodes(self) -> list[str]:
+        """Reasons of nodes, the most frequent first: "2 nodes are cordoned (gpu-1, gpu-2)"."""
+        ordered = sorted(self._refusals.items(), key=lambda item: (-len(item[1]), item[0]))
+        parts = [
+            f"{_count(len(nodes), 'node')} {_agreeing(refusal, len(nodes))} "
+            f"({_some(sorted(nodes))})"
+            for refusal, nodes in ordered[:_NAMED]
+        ]
+        rest = sum(len(nodes) for _, nodes in ordered[_NAMED:])
+        return [*parts, f"{_count(rest, 'node')} refused for other reasons"] if rest else parts
+
+
+def _camel(resource: str) -> str:
+    known = {"memory": "Memory", "pods": "Pods", "nvidia.com/gpu": "GPUs"}
+    return known.get(resource, resource if resource == "CPU" else "Resources")
+
+
+def _agreeing(refusal: str, number: int) -> str:
+    """The verb in the plural for several nodes."""
+    plurals = {"is": "are", "has": "have", "does": "do"}
+    verb, _, rest = refusal.partition(" ")
+    return refusal if number == 1 else f"{plurals.get(verb, verb)} {rest}"
+
+
+def _ranked(counts: Mapping[str, int]) -> str:
+    if len(counts) == 1:
+        return next(iter(counts))
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return _some([f"{name} ({count})" for name, count in ordered])
+
+
+def _some(items: Sequence[str]) -> str:
+    rest = len(items) - _NAMED
+    return ", ".join(items[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,143 @@
+"""The best slot for one kind of executor, without looking at all of them.
+
+A heap holds one entry for each node that has an eligible slot: the key of its best one. Entries are
+not mended when something changes; they are proven when they come up. That is right as long as no
+entry says worse than the truth, so what may have become better is looked at first: the ledger
+numbers its changes, and the heap has seen those up to a number. A new heap gives the same answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Container, Sequence
+from heapq import heapify, heappop, heappush, heapreplace
+
+from carpool_operator.domain.allocation.eligibility import Eligibility
+from carpool_operator.domain.allocation.ledger import Ledger
+from carpool_operator.domain.allocation.node_ledger import GpuLedger, NodeLedger
+from carpool_operator.domain.allocation.policy import Key, Policy
+from carpool_operator.domain.cluster_state import Slot
+
+Found = tuple[Key, Slot]
+
+
+class SlotHeap:
+    """The slots that an executor may be given, the policy's first choice on top."""
+
+    def __init__(
+        self,
+        eligibility: Eligibility,
+        policy: Policy,
+        ledger: Ledger,
+        *,
+        left_to: Sequence[Eligibility] = (),
+        within: Collection[str] | None = None,
+    ) -> None:
+        """Make a heap that looks at nodes when it is asked for the first time.
+
+        Args:
+            eligibility: of the executors.
+            policy: that compares slots.
+            ledger: what nodes and GPUs carry.
+            left_to: others whose eligible slots are not taken.
+            within: the nodes to choose among, a live view of names; None: all.
+        """
+        self._eligibility = eligibility
+        self._policy = policy
+        self._ledger = ledger
+        self._left_to = left_to
+        self._within = within
+        # Where slots are left to others, one that those can no longer use is a gain.
+        watches_all = policy.prefers_loaded or bool(left_to) or within is not None
+        self._journal = ledger.changes if watches_all else ledger.eases
+        self._best: dict[str, Found] = {}
+        self._heap: list[tuple[Key, str]] = []
+        self._seen = -1
+        self._now = 0.0
+
+    def best(self, now: float, without: Container[str] = ()) -> Found | None:
+        """The slot to give with its key, None where there is none.
+
+        Args:
+            now: Unix time.
+            without: names of nodes that are passed over; few, since each is looked at.
+        """
+        self._now = now
+        self._catch_up()
+        heap, best = self._heap, self._best
+        passed: list[tuple[Key, str]] = []
+        answer = None
+        while heap:
+            key, name = heap[0]
+            listed = best.get(name)
+            if listed is None or listed[0] != key:
+                heappop(heap)  # another entry of the node has come instead
+            elif (found := self._find(name)) is None:
+                heappop(heap)
+                del best[name]
+            elif found != listed:
+                best[name] = found
+                heapreplace(heap, (found[0], name))
+            elif name in without:
+                passed.append(heappop(heap))
+            else:
+                answer = found
+                break
+        for entry in passed:
+            heappush(heap, entry)
+        return answer
+
+    def _catch_up(self) -> None:
+        ledger, within, best = self._ledger, self._within, self._best
+        if self._seen < 0:
+            for name in ledger.nodes if within is None else within:
+                self._look_at(name)
+        else:
+            for name, number in reversed(self._journal.items()):
+                if number <= self._seen:
+                    break
+                if within is None or name in within or name in best:
+                    self._look_at(name)
+        self._seen = ledger.number
+        if len(self._heap) > 2 * len(self._best) + 64:
+            self._heap = [(key, name) for name, (key, _) in self._best.items()]
+            heapify(self._heap)
+
+    def _look_at(self, name: str) -> None:
+        """Find the node's best slot; its entry, if it is new, stands beside the outdated one."""
+        found = self._find(name)
+        if found is None:
+            self._best.pop(name, None)
+        elif self._best.get(name) != found:
+            self._best[name] = found
+            heappush(self._heap, (found[0], name))
+
+    def _find(self, name: str) -> Found | None:
+        node = self._ledger.nodes.get(name)
+        if node is None or (self._within is not None and name not in self._within):
+            return None
+        eligibility, policy = self._eligibility, self._policy
+        if not eligibility.takes(node, self._now):
+            return None
+        job_uid = eligibility.wants.demand.uid
+        if not eligibility.by_uuid:
+            if self._left_to and self._is_left(node, None):
+                return None
+            return policy.of_node(node, job_uid), node.slot
+        best: Found | None = None
+        for least, gpu in node.open_gpus(policy):
+            if best is not None and best[0] <= least:
+                break
+            if not eligibility.takes_gpu(gpu) or (self._left_to and self._is_left(node, gpu)):
+                continue
+            key = policy.of_gpu(node, gpu, job_uid)
+            if best is None or key < best[0]:
+                best = key, gpu.slot
+        return best
+
+    def _is_left(self, node: NodeLedger, gpu: GpuLedger | None) -> bool:
+        return any(
+            other.by_uuid == (gpu is not None)
+            and other.takes(node, self._now)
+            and (gpu is None or other.takes_gpu(gpu))
+            for other in self._left_to
+        )
