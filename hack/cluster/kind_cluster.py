@@ -140,7 +140,7 @@ def _containers() -> dict[str, str]:
 def _note_volumes() -> None:
     form = '{{range .Mounts}}{{if eq .Type "volume"}}{{.Name}} {{end}}{{end}}'
     if containers := _containers():
-        VOLUMES.write_text(run("docker", "inspect", "--format", form, *containers))
+        VOLUMES.write_bytes(attempt("docker", "inspect", "--format", form, *containers).stdout)
 
 
 def _images(node: str) -> str:
