@@ -47,12 +47,13 @@ generate: setup ## Write crds/, the chart's copy and docs/reference.md from carp
 	@$(BIN)/python hack/generate
 
 .PHONY: lint
-lint: setup ## Check format, lint rules, types and the direction of imports
+lint: setup ## Check format, lint rules, types, the direction of imports, Dockerfiles
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python hack/check_tree.py
+	@if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint $$(git ls-files '*Dockerfile'); fi
 
 .PHONY: format
 format: setup ## Format the code and apply the safe fixes
