@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from carpool_operator.domain.allocation.allocator import ClusterAllocator
 from carpool_operator.domain.allocation.interface import Allocator, Assignment
 from carpool_operator.domain.cluster_state import (
     Gpu,
@@ -117,3 +118,37 @@ def confirm(allocator: Allocator, assignments: list[Assignment], now: float = NO
     for assignment in assignments:
         allocator.pod_seen(assigned(assignment, now))
     return [assignment.slot for assignment in assignments]
+
+
+def cluster(*nodes_of_gpus: int, heartbeat: float = NOW) -> ClusterAllocator:
+    """An allocator that has heard of nodes n0, n1, …, with so many GPUs each."""
+    made = ClusterAllocator()
+    for index, count in enumerate(nodes_of_gpus):
+        made.node_seen(node(f"n{index}"))
+        made.gpus_seen(gpus(f"n{index}", count, heartbeat=heartbeat))
+    return made
+
+
+def run(allocator: Allocator, demand: JobDemand, *slots: Slot, first: int = 0) -> list[Pod]:
+    """Executors of a job that run on these slots; the job is told too."""
+    allocator.job_seen(demand)
+    pods = [
+        executor(
+            demand,
+            first + number,
+            node=slot.node,
+            gpu=slot.gpu,
+            gated=False,
+            phase="Running",
+            assigned=NOW + number,
+        )
+        for number, slot in enumerate(slots)
+    ]
+    for pod in pods:
+        allocator.pod_seen(pod)
+    return pods
+
+
+def on(node_name: str, index: int) -> Slot:
+    """A GPU of a node."""
+    return Slot(node_name, f"GPU-{node_name}-g{index}")

@@ -104,7 +104,7 @@ class _Tally:
             return "NoEligibleNode"
         if self._eligibility.by_uuid and self._idle_places <= self._free:
             return "InsufficientGPUs"
-        return f"Insufficient{_camel(self._tight.most_common(1)[0][0])}"
+        return f"Insufficient{_camel(self._tightest())}"
 
     def _of_gpus(self) -> list[str]:
         parts = []
@@ -114,7 +114,13 @@ class _Tally:
             parts.append(f"{len(self._unhealthy)} unhealthy ({_some(sorted(self._unhealthy))})")
         if self._too_small:
             parts.append(f"{self._too_small} with less memory than an executor needs")
+        idle = self._idle_places - self._free
+        if idle > 0:
+            parts.append(f"{idle} idle for lack of {self._tightest()} on their nodes")
         return parts
+
+    def _tightest(self) -> str:
+        return self._tight.most_common(1)[0][0]
 
     def _of_nodes(self) -> list[str]:
         """Reasons of nodes, the most frequent first: "2 nodes are cordoned (gpu-1, gpu-2)"."""

@@ -8,7 +8,7 @@ numbers its changes, and the heap has seen those up to a number. A new heap give
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from heapq import heapify, heappop, heappush, heapreplace
 
 from carpool_operator.domain.allocation.eligibility import Eligibility
@@ -30,7 +30,7 @@ class SlotHeap:
         ledger: Ledger,
         *,
         left_to: Sequence[Eligibility] = (),
-        within: Collection[str] | None = None,
+        within: Mapping[str, object] | None = None,
     ) -> None:
         """Make a heap that looks at nodes when it is asked for the first time.
 
@@ -39,7 +39,7 @@ class SlotHeap:
             policy: that compares slots.
             ledger: what nodes and GPUs carry.
             left_to: others whose eligible slots are not taken.
-            within: the nodes to choose among, a live view of names; None: all.
+            within: the nodes to choose among, a live view by name; None: all.
         """
         self._eligibility = eligibility
         self._policy = policy
@@ -47,10 +47,11 @@ class SlotHeap:
         self._left_to = left_to
         self._within = within
         # Where slots are left to others, one that those can no longer use is a gain.
-        watches_all = policy.prefers_loaded or bool(left_to) or within is not None
+        watches_all = policy.prefers_loaded or bool(left_to)
         self._journal = ledger.changes if watches_all else ledger.eases
         self._best: dict[str, Found] = {}
         self._heap: list[tuple[Key, str]] = []
+        self._known: set[str] = set()  # of `within`, those that were looked at
         self._seen = -1
         self._now = 0.0
 
@@ -87,16 +88,19 @@ class SlotHeap:
         return answer
 
     def _catch_up(self) -> None:
-        ledger, within, best = self._ledger, self._within, self._best
-        if self._seen < 0:
-            for name in ledger.nodes if within is None else within:
-                self._look_at(name)
-        else:
+        ledger, within, known = self._ledger, self._within, self._known
+        if self._seen >= 0:
             for name, number in reversed(self._journal.items()):
                 if number <= self._seen:
                     break
-                if within is None or name in within or name in best:
+                if within is None or name in known:
                     self._look_at(name)
+        elif within is None:
+            for name in ledger.nodes:
+                self._look_at(name)
+        if within is not None:
+            for name in within.keys() - known:
+                self._look_at(name)
         self._seen = ledger.number
         if len(self._heap) > 2 * len(self._best) + 64:
             self._heap = [(key, name) for name, (key, _) in self._best.items()]
@@ -105,6 +109,8 @@ class SlotHeap:
     def _look_at(self, name: str) -> None:
         """Find the node's best slot; its entry, if it is new, stands beside the outdated one."""
         found = self._find(name)
+        if self._within is not None:
+            (self._known.add if name in self._within else self._known.discard)(name)
         if found is None:
             self._best.pop(name, None)
         elif self._best.get(name) != found:

@@ -1,0 +1,153 @@
+"""What a job that waits is told: what is missing, in figures, and where."""
+
+from __future__ import annotations
+
+import pytest
+
+from carpool_operator.domain.allocation.allocator import ClusterAllocator
+from carpool_operator.domain.cluster_state import Resources, Scheduling
+from support.clusters import GIB, NOW, cluster, executor, gpus, job, node, on, run
+
+
+def told(made, demand, now=NOW):
+    made.job_seen(demand)
+    found = made.reserve(demand.uid, now)
+    return found.reason, found.message
+
+
+def test_gpus_that_are_in_use_or_not_healthy():
+    made = cluster(4, 4)
+    made.gpus_seen(gpus("n1", 4, g3="Lost"))
+    run(made, job("job", 5), *(on("n0", each) for each in range(4)), on("n1", 0))
+    assert told(made, job("large", 4)) == (
+        "InsufficientGPUs",
+        (
+            "needs 4 GPU slots at once, 2 are free: 8 GPUs on 2 nodes, 5 in use by traffic/job, "
+            "1 unhealthy (n1: Lost)"
+        ),
+    )
+
+
+def test_the_jobs_that_have_most_are_named_and_the_rest_counted():
+    made = cluster(8)
+    first = 0
+    for name, count in (("a", 1), ("b", 3), ("c", 2), ("d", 1), ("e", 1)):
+        run(made, job(name, count), *(on("n0", first + each) for each in range(count)))
+        first += count
+    _, message = told(made, job("large", 1))
+    assert "8 in use by traffic/b (3), traffic/c (2), traffic/a (1) and 2 more" in message
+    assert message.startswith("needs a GPU slot, 0 are free: 8 GPUs on 1 node")
+
+
+def test_no_gpu_at_all():
+    made = ClusterAllocator()
+    made.node_seen(node("n0"))
+    assert told(made, job("first")) == (
+        "NoGPUs",
+        "needs a GPU slot: no node has reported a GPU",
+    )
+
+
+def test_nodes_that_are_not_for_the_job():
+    made = cluster(1, 1, 1)
+    made.node_seen(node("n0", ready=False))
+    made.node_seen(node("n1", unschedulable=True))
+    made.node_seen(node("n2", unschedulable=True))
+    assert told(made, job("first")) == (
+        "NoEligibleNode",
+        (
+            "needs a GPU slot, 0 are free: 3 GPUs on 3 nodes, 2 nodes are cordoned (n1, n2), "
+            "1 node is not ready (n0)"
+        ),
+    )
+
+
+def test_a_label_that_no_node_has():
+    made = cluster(1)
+    demand = job("first", executor_scheduling=Scheduling({"gpu": "h100"}))
+    assert told(made, demand)[1].endswith("1 node has not the label gpu=h100 (n0)")
+
+
+def test_free_gpus_on_nodes_without_room():
+    made = cluster(2)
+    made.node_seen(node("n0", cpu=4000))
+    demand = job("first", 2, executor_requests=Resources(cpu=3000, pods=1))
+    assert told(made, demand) == (
+        "InsufficientCPU",
+        (
+            "needs 2 GPU slots at once, 1 is free: 2 GPUs on 1 node, "
+            "1 idle for lack of CPU on their nodes"
+        ),
+    )
+    run(made, job("other", executor_requests=Resources(cpu=3000, pods=1)), on("n0", 0))
+    assert told(made, demand) == (
+        "InsufficientCPU",
+        (
+            "needs 2 GPU slots at once, 0 are free: 2 GPUs on 1 node, 1 in use by traffic/other, "
+            "1 idle for lack of CPU on their nodes, 1 node has too little CPU left (n0)"
+        ),
+    )
+
+
+def test_gpus_with_too_little_memory():
+    made = cluster(2)
+    assert told(made, job("first", gpu_memory=40 * GIB)) == (
+        "InsufficientGPUs",
+        "needs a GPU slot, 0 are free: 2 GPUs on 1 node, 2 with less memory than an executor needs",
+    )
+
+
+def test_an_agent_that_is_silent():
+    assert told(cluster(2), job("first"), NOW + 100) == (
+        "NoEligibleNode",
+        (
+            "needs a GPU slot, 0 are free: 2 GPUs on 1 node, "
+            "1 node has an agent that has been silent for over 90 s (n0)"
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("requests", "reason"),
+    [
+        (Resources(cpu=40_000, pods=1), "InsufficientCPU"),
+        (Resources(memory=200 * GIB, pods=1), "InsufficientMemory"),
+        (Resources(1000, GIB, 1, (("x/fpga", 1),)), "InsufficientResources"),
+    ],
+)
+def test_executors_on_cpus(requests, reason):
+    made = ClusterAllocator()
+    made.node_seen(node("n0"))
+    made.node_seen(node("n1"))
+    found, message = told(made, job("first", 3, device="CPU", executor_requests=requests))
+    assert found == reason
+    assert message.startswith("needs 3 places at once, ")
+
+
+def test_a_running_job_hears_what_its_executors_at_the_gate_lack():
+    made = cluster(2)
+    demand = job("first", 4, required=2)
+    run(made, demand, on("n0", 0), on("n0", 1))
+    assert made.why_waiting(demand.uid, NOW) is None
+    made.pod_seen(executor(demand, 8))
+    made.pod_seen(executor(demand, 9))
+    found = made.why_waiting(demand.uid, NOW)
+    assert (found.reason, found.message) == (
+        "InsufficientGPUs",
+        (
+            "2 executors at the gate need GPU slots, 0 are free: 2 GPUs on 1 node, "
+            "2 in use by traffic/first"
+        ),
+    )
+
+
+def test_more_executors_than_a_job_may_have_are_told_so():
+    made = cluster(2)
+    demand = job("first", 1)
+    run(made, demand, on("n0", 0))
+    made.pod_seen(executor(demand, 9))
+    found = made.why_waiting(demand.uid, NOW)
+    assert (found.reason, found.message) == (
+        "EnoughExecutors",
+        "1 executor at the gate; 1 have their slots",
+    )
