@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from carpool_operator.domain.allocation.node_match import mismatch
 from carpool_operator.domain.cluster_state import (
@@ -140,6 +141,31 @@ class Told:
                     found.append(slot)
         return found
 
+    def key(self, demand: JobDemand, slot: Slot) -> tuple[Any, ...]:
+        """By which the design compares slots; the smallest is to be chosen."""
+        on_gpus = self.on_gpus()
+        sign = 1 if demand.placement == "Spread" else -1
+        if slot.gpu is None:
+            return self._key_of_node(demand, slot.node, sign)
+        jobs = on_gpus.get(slot, Counter())
+        gpu = self.gpu(slot)
+        assert gpu is not None
+        healthy = sum(each.health == "Healthy" for each in self.inventories[slot.node].gpus)
+        on_node = sum(each.total() for at, each in on_gpus.items() if at.node == slot.node)
+        memory = sum(
+            count * budget(self.jobs[uid], gpu) for uid, count in jobs.items() if uid in self.jobs
+        )
+        load = (jobs.total(), on_node / healthy, jobs[demand.uid], memory / gpu.memory)
+        return (*(sign * each for each in load), slot.gpu)
+
+    def _key_of_node(self, demand: JobDemand, name: str, sign: int) -> tuple[Any, ...]:
+        node = self.nodes[name]
+        here = [uid for uid, slot in self._all_slots() if slot == Slot(name)]
+        cores = node.allocatable.cpu / 1000
+        share = self.asked(name)["cpu"] / node.allocatable.cpu
+        load = (len(here) / cores, here.count(demand.uid), share)
+        return (name in self.inventories, *(sign * each for each in load), name)
+
     def _may_join(self, demand: JobDemand, gpu: Gpu, jobs: Mapping[str, int]) -> bool:
         if any(uid not in self.jobs for uid in jobs):
             return False
@@ -147,16 +173,18 @@ class Told:
         return together_is_allowed([*together, demand], gpu)
 
 
+def budget(demand: JobDemand, gpu: Gpu) -> int:
+    """Bytes of the GPU for one executor."""
+    given = demand.gpu_memory
+    return given if given is not None else gpu.memory // demand.executors_per_gpu
+
+
 def together_is_allowed(demands: Iterable[JobDemand], gpu: Gpu) -> bool:
     """Whether executors of these jobs (one for each entry) may be on the GPU together."""
     every = list(demands)
-    budgets = [
-        each.gpu_memory if each.gpu_memory is not None else gpu.memory // each.executors_per_gpu
-        for each in every
-    ]
     return (
         len(every) <= min(each.executors_per_gpu for each in every)
-        and sum(budgets) <= gpu.memory
+        and sum(budget(each, gpu) for each in every) <= gpu.memory
         and all(
             one.uid == other.uid
             or (

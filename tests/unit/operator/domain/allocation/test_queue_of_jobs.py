@@ -5,7 +5,7 @@ from __future__ import annotations
 from carpool_operator.domain.allocation.interface import Lacking, Reservation
 from carpool_operator.domain.cluster_state import Resources, Scheduling
 from support import clusters
-from support.clusters import NOW, confirm, driver, executor, job, node, on, run
+from support.clusters import NOW, confirm, driver, executor, job, node, on, other, run
 
 PATIENCE = 300
 
@@ -72,8 +72,8 @@ def test_jobs_for_different_nodes_do_not_wait_for_each_other():
         made.node_seen(node(f"n{index}", labels={"zone": str(index)}))
     run(made, job("running"), on("n0", 0))
     waits(made, job("large", 2, executor_scheduling=Scheduling({"zone": "0"})))
-    other = job("other", 2, executor_scheduling=Scheduling({"zone": "1"}), created=NOW + 1)
-    assert gets(made, other, NOW + PATIENCE) == [on("n1", 0), on("n1", 1)]
+    elsewhere = job("other", 2, executor_scheduling=Scheduling({"zone": "1"}), created=NOW + 1)
+    assert gets(made, elsewhere, NOW + PATIENCE) == [on("n1", 0), on("n1", 1)]
 
 
 def test_a_job_that_could_never_fit_keeps_nobody_waiting():
@@ -159,6 +159,19 @@ def test_executors_beyond_the_required_ones_do_not_take_what_a_job_waits_for():
     made.pod_gone(f"{growing.name}-0")
     assert [each.slot for each in made.assign(NOW + PATIENCE)] == [on("n0", 0)]
     made.pod_gone(running.uid)
+
+
+def test_a_slot_that_the_waiting_job_can_no_longer_use_is_free_for_others():
+    """Since others have taken the room that it would need there."""
+    made = cluster(2, 2)
+    growing = job("growing", 4, required=1)
+    run(made, growing, on("n0", 0))
+    needs_cpus = job("large", 4, executor_requests=Resources(cpu=30_000, pods=1))
+    waits(made, needs_cpus)
+    made.pod_seen(executor(growing, 9))
+    assert made.assign(NOW + PATIENCE) == []
+    made.pod_seen(other("web", "n1", Resources(cpu=50_000, pods=1)))
+    assert [each.slot for each in made.assign(NOW + PATIENCE)] == [on("n1", 0)]
 
 
 def test_required_executors_go_before_those_beyond_and_light_namespaces_before_heavy_ones():

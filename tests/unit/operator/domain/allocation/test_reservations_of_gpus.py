@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,6 +91,21 @@ def test_a_slot_is_held_again_for_the_executor_that_replaces_one():
     assert confirm(made, made.assign(NOW)) == [on("n0", 0)]
 
 
+def test_nothing_is_held_beside_an_executor_that_is_on_its_way_out():
+    """Its slot is held again when its containers have ended."""
+    made = cluster(1)
+    demand = job("first", 1, executors_per_gpu=2)
+    made.pod_seen(driver(demand, *reserved(made, demand)))
+    (pod,) = run(made, demand, on("n0", 0))
+    made.pod_seen(replace(pod, deleting=True))
+    second = job("second", 1, executors_per_gpu=2)
+    first_again = executor(demand, 9)
+    made.pod_seen(first_again)
+    assert confirm(made, made.assign(NOW)) == [on("n0", 0)]
+    made.job_seen(second)
+    assert made.evictions(NOW) == []
+
+
 def test_executors_beyond_the_required_ones_hold_nothing_when_they_end():
     made = cluster(3)
     demand = job("first", 3, required=1)
@@ -147,6 +164,7 @@ def test_of_more_reserved_slots_than_are_needed_those_on_lost_gpus_are_left_out(
     demand = job("first", 3)
     made.pod_seen(driver(demand, *reserved(made, demand)))
     run(made, demand, on("n0", 3))  # not one of the three, so one of them is too many
+    assert made.assign(NOW) == []
     made.gpus_seen(gpus("n0", 4, g0="Lost"))
     second = job("second")
     made.job_seen(second)

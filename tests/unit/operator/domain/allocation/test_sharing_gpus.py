@@ -59,6 +59,23 @@ def test_the_smallest_limit_of_the_jobs_on_a_gpu_counts():
     assert len(places(again, job("four", 4, executors_per_gpu=4, shared_with="Any"))) == 1
 
 
+def test_a_job_does_not_join_more_executors_than_it_accepts_beside_its_own():
+    made = cluster(1)
+    small = {"shared_with": "Any", "gpu_memory": GIB}
+    run(made, job("four", 2, executors_per_gpu=4, **small), on("n0", 0), on("n0", 0))
+    assert places(made, job("two", executors_per_gpu=2, **small)) == []
+    assert places(made, job("three", executors_per_gpu=3, **small)) == [on("n0", 0)]
+
+
+def test_a_known_job_beside_one_that_has_ended_opens_the_gpu_for_nobody():
+    made = cluster(1)
+    terms = {"executors_per_gpu": 4, "shared_with": "Any"}
+    run(made, job("first", **terms), on("n0", 0))
+    run(made, job("second", **terms), on("n0", 0), first=10)
+    made.job_gone("uid-first")
+    assert places(made, job("third", **terms)) == []
+
+
 def test_budgets_of_memory_must_fit_together():
     made = cluster(1)  # of 24 GiB
     first = job("first", executors_per_gpu=8, shared_with="Any", gpu_memory=10 * GIB)
