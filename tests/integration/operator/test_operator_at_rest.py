@@ -161,7 +161,7 @@ def test_namespaces_are_chosen_by_label_and_a_label_is_enough_to_begin(
     jobs, pods = played.jobs_path(jobs_namespace), played.pods_path(jobs_namespace)
     with operator(cluster, tmp_path, namespace_selector=f"carpool={jobs_namespace}") as running:
         api.post(jobs, played.cpu_job("labelled"))
-        await_listed(running)
+        running.await_listed()
         assert "status" not in api.get(f"{jobs}/labelled")
         api.merge(
             f"/api/v1/namespaces/{jobs_namespace}",
@@ -170,10 +170,3 @@ def test_namespaces_are_chosen_by_label_and_a_label_is_enough_to_begin(
         await_matching(
             api, pods, lambda _: True, 1, "driver", labelSelector="carpool.dev/role=driver"
         )
-
-
-def await_listed(running) -> None:
-    """Wait until it has listed everything."""
-    while "Listed everything" not in running.text:
-        assert not running.ended, running.text
-        time.sleep(0.02)
