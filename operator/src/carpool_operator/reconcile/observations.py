@@ -11,17 +11,18 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from carpool_operator.domain.allocation.interface import Allocator
-from carpool_operator.domain.cluster_state import Pod
+from carpool_operator.domain.cluster_state import GpuInventory, Node, Pod
 from carpool_operator.domain.job.driver_reading import driver_of
 from carpool_operator.domain.job.observed import Driver
 from carpool_operator.domain.observed.gpu_nodes import observed_gpus
 from carpool_operator.domain.observed.nodes import observed_node
 from carpool_operator.domain.observed.pods import observed_pod
 from carpool_operator.observability.health import WatchHealth
-from carpool_operator.observability.metrics import JOBS
+from carpool_operator.observability.metrics import JOBS, UNREADABLE
 from carpool_operator.reconcile.namespaces import Namespaces
 from carpool_operator.reconcile.running_drivers import RunningDrivers
 from carpool_operator.reconcile.sightings import Sightings
@@ -36,6 +37,8 @@ NODES_WATCH: Final = "nodes"
 GPU_NODES_WATCH: Final = "gpunodes"
 NAMESPACES_WATCH: Final = "namespaces"
 _NO_PHASE: Final = "New"
+_FRESH: Final = 30.0
+"""Seconds between reports of a node's agent after which the GPUs may have counted as stale."""
 
 
 class Observations:
@@ -76,6 +79,8 @@ class Observations:
         self._drivers: dict[str, dict[str, Driver]] = {}
         self._executors: dict[str, dict[str, Pod]] = {}
         self._pods: dict[str, Pod] = {}
+        self._nodes: dict[str, Node] = {}
+        self._inventories: dict[str, GpuInventory] = {}
         self._names: dict[str, str] = {}
         self._phases: Counter[str] = Counter()
 
@@ -107,7 +112,12 @@ class Observations:
             return
         metadata = raw["metadata"]
         if sightings.seen(metadata["uid"], metadata["resourceVersion"]):
-            self._take(plural, raw)
+            try:
+                self._take(plural, raw)
+            except Exception:
+                # One object that nobody foresaw must not end the watch of all others.
+                UNREADABLE.labels(plural).inc()
+                log.exception("Could not read an object", extra=_named(plural, metadata))
         self._note_sync(plural)
 
     def gone(self, plural: str, raw: Json) -> None:
@@ -153,13 +163,17 @@ class Observations:
             self._job_gone(uid)
         elif plural == PODS_WATCH:
             self._pod_gone(uid)
+        elif (name := self._names.pop(uid, None)) is None:
+            return
         elif plural == NODES_WATCH:
-            self._allocator.node_gone(self._names.pop(uid))
+            self._nodes.pop(name, None)
+            self._allocator.node_gone(name)
             self._room_changed()
         elif plural == GPU_NODES_WATCH:
-            self._allocator.gpus_gone(self._names.pop(uid))
+            self._inventories.pop(name, None)
+            self._allocator.gpus_gone(name)
             self._room_changed()
-        elif (name := self._names.pop(uid, None)) is not None:
+        else:
             self._namespaces.gone(name)
 
     # Jobs
@@ -170,6 +184,8 @@ class Observations:
         uid = raw["metadata"]["uid"]
         before = self.jobs.get(uid)
         self.jobs[uid] = raw
+        if before is None:
+            self._disown(uid)
         self._count(before, -1)
         self._count(raw, +1)
         self._job_changed(uid)
@@ -192,8 +208,35 @@ class Observations:
 
     # Pods, nodes, GPUs
 
+    def _disown(self, job_uid: str) -> None:
+        """Take pods from a job that has just become known and is of another namespace."""
+        for pod in (*self.executors(job_uid), *self._driver_pods(job_uid)):
+            owned = self._owned(pod)
+            if owned.job_uid is None:
+                of_role = self._drivers if pod.role == "driver" else self._executors
+                _drop(of_role, job_uid, pod.uid)
+                self._note_running(job_uid, pod.namespace)
+                self._pods[pod.uid] = owned
+                self._allocator.pod_seen(owned)
+
+    def _driver_pods(self, job_uid: str) -> list[Pod]:
+        return [self._pods[driver.uid] for driver in self.drivers(job_uid)]
+
+    def _owned(self, pod: Pod) -> Pod:
+        """The pod, as nobody's where it claims a job of another namespace.
+
+        Labels are for whoever may create pods in some namespace to write: they must not reach for
+        what another namespace was given.
+        """
+        job = self.jobs.get(pod.job_uid) if pod.job_uid is not None else None
+        if job is None or job["metadata"]["namespace"] == pod.namespace:
+            return pod
+        told = {"pod": f"{pod.namespace}/{pod.name}", "job_uid": pod.job_uid}
+        log.warning("Pod claims a job of another namespace", extra=told)
+        return replace(pod, job_uid=None, role=None, gpu=None, reserved=())
+
     def _pod_seen(self, raw: Json) -> None:
-        pod = observed_pod(raw)
+        pod = self._owned(observed_pod(raw))
         before = self._pods.get(pod.uid)
         self._pods[pod.uid] = pod
         if pod != before:
@@ -215,7 +258,9 @@ class Observations:
             self._executors_changed(job_uid)
 
     def _pod_gone(self, uid: str) -> None:
-        pod = self._pods.pop(uid)
+        pod = self._pods.pop(uid, None)
+        if pod is None:
+            return  # one that could not be read
         self._allocator.pod_gone(uid)
         self._room_changed()
         if pod.job_uid is None:
@@ -237,8 +282,12 @@ class Observations:
             self.running.note_starting(job_uid, namespace, starting=False)
 
     def _node_seen(self, raw: Json) -> None:
-        self._names[raw["metadata"]["uid"]] = raw["metadata"]["name"]
-        self._allocator.node_seen(observed_node(raw))
+        node = observed_node(raw)
+        self._names[raw["metadata"]["uid"]] = node.name
+        if self._nodes.get(node.name) == node:
+            return  # a heartbeat
+        self._nodes[node.name] = node
+        self._allocator.node_seen(node)
         self._room_changed()
 
     def _gpus_seen(self, raw: Json) -> None:
@@ -246,8 +295,27 @@ class Observations:
         inventory = observed_gpus(raw)
         if inventory is None:
             return
+        before = self._inventories.get(inventory.node)
+        self._inventories[inventory.node] = inventory
         self._allocator.gpus_seen(inventory)
-        self._room_changed()
+        if before is None or _says_more(before, inventory):
+            self._room_changed()
+
+
+def _says_more(before: GpuInventory, now: GpuInventory) -> bool:
+    """Whether a report is more than another heartbeat in time."""
+    return (
+        now.heartbeat - before.heartbeat > _FRESH
+        or replace(now, heartbeat=before.heartbeat) != before
+    )
+
+
+def _named(plural: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "resource": plural,
+        "namespace": metadata.get("namespace"),
+        "object": metadata.get("name"),
+    }
 
 
 def _drop(records: dict[str, Any], job_uid: str, uid: str) -> None:
