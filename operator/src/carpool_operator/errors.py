@@ -8,6 +8,8 @@ Errors of other libraries are converted where they come from, with their cause c
     └── OperatorError
         ├── SettingsError             the operator was started wrongly; the process ends with 2
         ├── LeadershipLost            another replica may write now; the process ends at once
+        ├── DriverUnusable            the node has no driver of NVIDIA's that answers  (retryable)
+        ├── GpuFailed                 a GPU does not answer  (retryable)
         └── ApiError                  the API server's answer to a request
             ├── Unreachable           no answer in time  (retryable)
             ├── TooManyRequests       429, after waiting as it asked  (retryable)
@@ -37,6 +39,36 @@ class SettingsError(OperatorError):
 
 class LeadershipLost(OperatorError):
     """The Lease was not renewed in time, or another replica holds it."""
+
+
+class DriverUnusable(OperatorError):
+    """NVIDIA's driver is absent, or does not answer; the message says why.
+
+    Attributes:
+        other_version: its library and its kernel module are of different versions.
+    """
+
+    retryable = True
+
+    def __init__(self, message: str, *, other_version: bool = False) -> None:
+        super().__init__(message)
+        self.other_version = other_version
+
+
+class GpuFailed(OperatorError):
+    """A GPU does not answer, or only with errors; the message says how.
+
+    Attributes:
+        uuid: of the GPU; None where it never answered.
+        lost: the driver itself says that it is gone.
+    """
+
+    retryable = True
+
+    def __init__(self, message: str, uuid: str | None = None, *, lost: bool = False) -> None:
+        super().__init__(message)
+        self.uuid = uuid
+        self.lost = lost
 
 
 class ApiError(OperatorError):

@@ -12,7 +12,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic import model_validator as checked_together
@@ -75,6 +75,7 @@ Labels = Annotated[dict[str, str], NoDecode, BeforeValidator(_labels)]
 Objects = Annotated[tuple[dict[str, Any], ...], NoDecode, BeforeValidator(_json_list)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
+AnySettings = TypeVar("AnySettings", bound=BaseSettings)
 
 
 def _own_namespace() -> str:
@@ -84,18 +85,23 @@ def _own_namespace() -> str:
         return "default"
 
 
-class Settings(BaseSettings):
-    """The operator of Carpool: runs InferenceJobs and hands GPUs to their executors."""
-
-    model_config = SettingsConfigDict(
+def settings_source(program: str) -> SettingsConfigDict:
+    """How the settings of a program are read; for the `model_config` of its class."""
+    return SettingsConfigDict(
         env_prefix=PREFIX,
         frozen=True,
-        cli_prog_name="python -m carpool_operator",
+        cli_prog_name=program,
         cli_kebab_case=True,
         cli_exit_on_error=False,
         cli_avoid_json=True,
         cli_hide_none_type=True,
     )
+
+
+class Settings(BaseSettings):
+    """The operator of Carpool: runs InferenceJobs and hands GPUs to their executors."""
+
+    model_config = settings_source("python -m carpool_operator")
 
     namespaces: Words = Field(
         default=(), description="Namespaces whose jobs are run, as a,b; none: all."
@@ -249,9 +255,14 @@ def load_settings(arguments: Sequence[str] | None = None) -> Settings:
         SettingsError: some are wrong; the message has a line for each.
         SystemExit: --help was asked for, and answered.
     """
+    return read_settings(Settings, arguments)
+
+
+def read_settings(kind: type[AnySettings], arguments: Sequence[str] | None) -> AnySettings:
+    """The settings of any program of this distribution, read and refused alike."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return Settings(_cli_parse_args=given)  # type: ignore[call-arg] # options of the source
+        return kind(_cli_parse_args=given)
     except SourceError as error:
         raise SettingsError(f"wrong command line: {error}; --help lists the flags") from error
     except ValidationError as error:

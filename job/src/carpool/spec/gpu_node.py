@@ -83,6 +83,17 @@ class Gpu(StrictModel):
     )
     product: ShortText = Field(description="Name of the product.", examples=["NVIDIA L4"])
     memory: ByteQuantity = Field(description="All of its memory.", examples=["23034Mi"])
+    pci_address: ShortText | None = Field(
+        default=None,
+        description="Where it is on the PCI bus, as the kernel's log names it.",
+        examples=["0000:3b:00.0"],
+    )
+    minor: int | None = Field(
+        default=None,
+        ge=0,
+        le=INT32_MAX,
+        description="Number of its device file; another one after the next boot, maybe.",
+    )
     numa_node: int | None = Field(
         default=None,
         ge=0,
@@ -128,8 +139,14 @@ class GpuNodeStatus(StrictModel):
         description="Boot of the node; after another one nothing that was known of it holds.",
         examples=["6a1c0f5e-2f0b-4f37-8b6c-0d3f0f3a9b52"],
     )
-    driver_version: ShortText = Field(
-        description="Version of NVIDIA's driver.", examples=["570.124.06"]
+    driver_version: ShortText | None = Field(
+        default=None,
+        description="Version of NVIDIA's driver; absent: no driver answers.",
+        examples=["570.124.06"],
+    )
+    message: Message | None = Field(
+        default=None,
+        description="What is wrong with the node's driver, or with GPUs that cannot be named.",
     )
     heartbeat_time: Timestamp = Field(
         description="When the agent last found this true; what is old is not relied upon."

@@ -40,7 +40,12 @@ class Client:
     """One identity's requests, under one rate limit."""
 
     def __init__(
-        self, connection: Connection, limit: RateLimit, *, guard: Guard | None = None
+        self,
+        connection: Connection,
+        limit: RateLimit,
+        *,
+        guard: Guard | None = None,
+        manager: str = FIELD_MANAGER,
     ) -> None:
         """Make a client.
 
@@ -49,11 +54,13 @@ class Client:
             limit: shared by all clients of the process.
             guard: called right before a write is sent; what it raises keeps the write from being
                 sent and reaches the caller.
+            manager: name under which fields are written.
         """
         self._api = connection.client(guard)
         self._server = connection.server
         self._agent = connection.agent
         self._limit = limit
+        self._manager = manager
 
     async def __aenter__(self) -> Self:
         """Nothing to open: connections are made when they are needed."""
@@ -89,20 +96,20 @@ class Client:
 
     async def create(self, path: str, body: Mapping[str, Any]) -> Json:
         """Create an object; it is never replaced where there is one (AlreadyExists)."""
-        return await self._call("POST", path, body, query={"fieldManager": FIELD_MANAGER})
+        return await self._call("POST", path, body, query={"fieldManager": self._manager})
 
     async def replace(self, path: str, body: Mapping[str, Any]) -> Json:
         """Replace an object; Conflict where `metadata.resourceVersion` is not its version."""
-        return await self._call("PUT", path, body, query={"fieldManager": FIELD_MANAGER})
+        return await self._call("PUT", path, body, query={"fieldManager": self._manager})
 
     async def patch(self, path: str, operations: Sequence[Mapping[str, Any]]) -> Json:
         """Change an object by a JSON patch (RFC 6902); Invalid where one of its tests fails."""
-        query = {"fieldManager": FIELD_MANAGER}
+        query = {"fieldManager": self._manager}
         return await self._call("PATCH", path, list(operations), query=query, kind=_JSON_PATCH)
 
     async def apply(self, path: str, body: Mapping[str, Any]) -> Json:
         """Server-side apply: afterwards our fields are those of `body`, whoever else set them."""
-        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        query = {"fieldManager": self._manager, "force": "true"}
         return await self._call("PATCH", path, body, query=query, kind=_APPLY)
 
     async def delete(self, path: str, *, uid: str | None = None) -> None:

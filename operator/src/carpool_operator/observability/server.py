@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 
 from carpool_operator.observability.metrics import REGISTRY
 
@@ -33,9 +33,9 @@ async def serve_probes(port: int, unready: Complaints, dead: Complaints) -> Asyn
 
 
 @asynccontextmanager
-async def serve_metrics(port: int) -> AsyncIterator[int]:
+async def serve_metrics(port: int, registry: CollectorRegistry = REGISTRY) -> AsyncIterator[int]:
     """Answer Prometheus while the context lasts; yields the port, as above."""
-    async with _serve(port, [web.get("/metrics", lambda _: _metrics())]) as chosen:
+    async with _serve(port, [web.get("/metrics", lambda _: _metrics(registry))]) as chosen:
         yield chosen
 
 
@@ -58,7 +58,7 @@ async def _probe(complaints: list[str]) -> web.Response:
     return web.Response(text="ok\n")
 
 
-async def _metrics() -> web.Response:
+async def _metrics(registry: CollectorRegistry) -> web.Response:
     return web.Response(
-        body=generate_latest(REGISTRY), headers={"Content-Type": "text/plain; version=0.0.4"}
+        body=generate_latest(registry), headers={"Content-Type": "text/plain; version=0.0.4"}
     )
