@@ -20,8 +20,9 @@ _TEXT = """\
 <!-- Made from values.yaml by `make generate`; do not edit. -->
 # Chart of Carpool
 
-Installs the operator, the account of drivers in the namespaces of jobs, and the admission policy
-that lets only the operator assign GPUs.
+Installs the operator, the agent that reports the GPUs of each GPU node, the account of drivers in
+the namespaces of jobs, and the admission policies by which only the operator assigns GPUs and an
+agent speaks for its own node alone.
 
 ```
 helm install carpool charts/carpool --namespace carpool --create-namespace \\
@@ -33,7 +34,10 @@ helm test carpool --namespace carpool
 ```
 
 * The namespaces of `operator.namespaces` must exist. Operator, drivers and executors fit Pod
-  Security `restricted`.
+  Security `restricted`; so does the agent, unless `agent.hostPID` lets it see its node's processes.
+* The agent has a namespace of its own, which the chart makes. It runs on nodes with the labels of
+  `gpu.nodeLabels`, which NVIDIA's GPU feature discovery sets; `kubectl get gpunodes` shows what it
+  found.
 * In the namespaces of jobs the admission policy asks every container, of whichever pod, for the
   variable `NVIDIA_VISIBLE_DEVICES` with the value `void`; keep other pods out of them.
 * Helm installs the definitions of InferenceJob and GPUNode once, and neither upgrades nor deletes

@@ -12,6 +12,33 @@
 {{ .Values.operator.serviceAccount.name | default (include "carpool.operator" .) }}
 {{- end }}
 
+{{- define "carpool.agent" -}}
+{{ include "carpool.name" . }}-agent
+{{- end }}
+
+{{/* The agent's namespace, which no job may share: its containers see every GPU of their node. */}}
+{{- define "carpool.agentNamespace" -}}
+{{- $name := .Values.agent.namespace | default (include "carpool.agent" .) -}}
+{{- if and .Values.admissionPolicy.enabled (has $name (include "carpool.jobNamespaces" . | fromJson).names) -}}
+{{- fail (printf "agent.namespace: %s is a namespace of jobs, where the admission policy lets no container see all GPUs; give the agent one of its own" $name) -}}
+{{- end -}}
+{{- $name -}}
+{{- end }}
+
+{{- define "carpool.agentAccount" -}}
+{{ .Values.agent.serviceAccount.name | default (include "carpool.agent" .) }}
+{{- end }}
+
+{{- define "carpool.agentSelector" -}}
+app.kubernetes.io/name: carpool-agent
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "carpool.agentLabels" -}}
+{{ include "carpool.agentSelector" . }}
+{{ include "carpool.releaseLabels" . }}
+{{- end }}
+
 {{- define "carpool.selector" -}}
 app.kubernetes.io/name: carpool-operator
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -19,6 +46,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{- define "carpool.labels" -}}
 {{ include "carpool.selector" . }}
+{{ include "carpool.releaseLabels" . }}
+{{- end }}
+
+{{- define "carpool.releaseLabels" -}}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: carpool
 app.kubernetes.io/managed-by: {{ .Release.Service }}
