@@ -19,7 +19,7 @@ def build_library(folder: Path) -> Path:
     done = subprocess.run(
         [
             *("gcc", "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"),
-            *("-pthread", "-o", str(target), str(SOURCE)),
+            *("-pthread", f"-Wl,-soname,{NAME}", "-o", str(target), str(SOURCE)),
         ],
         capture_output=True,
         text=True,
