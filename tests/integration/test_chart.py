@@ -28,6 +28,16 @@ EVERYTHING = {
         "serviceAccount": {"name": "spark", "annotations": {"cloud": "role"}},
         "driver": {"nodeSelector": {"pool": "cpu"}, "tolerations": [{"key": "spot"}]},
     },
+    "agent": {
+        "namespace": "gpu-agents",
+        "hostPID": True,
+        "ignoredXids": [13, 94],
+        "nodeSelector": {"pool": "gpu"},
+        "priorityClassName": "system-node-critical",
+        "podAnnotations": {"team": "street"},
+        "serviceAccount": {"name": "watcher", "annotations": {"cloud": "role"}},
+        "settings": {"CARPOOL_REOPEN_SECONDS": 60},
+    },
     "networkPolicy": {"enabled": True},
 }
 
@@ -49,6 +59,10 @@ def test_the_api_server_takes_every_object(cluster, namespace, values):
         made = cluster.admin.raw("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
         assert made[0] in (201, 409)
     objects = rendered(values, namespace=namespace)
+    for made in of_kind(objects, "Namespace"):
+        # What is only tried out is not there for what comes after it.
+        assert cluster.admin.raw("POST", "/api/v1/namespaces", made)[0] in (201, 409)
+        objects.remove(made)
     done = cluster.kubectl(
         "create",
         "--dry-run=server",
@@ -69,6 +83,8 @@ def test_values_that_make_no_sense_are_refused_by_name():
         ({"operator": {"namespaces": ["a"], "namespaceSelector": {"b": "c"}}}, "namespaceSelector"),
         ({"jobs": {"image": {"pullPolicy": "Sometimes"}}}, "pullPolicy"),
         ({"operator": {"settings": {"PATH": "/"}}}, "PATH"),
+        ({"agent": {"ignoredXids": ["13"]}}, "ignoredXids"),
+        ({"agent": {"namespace": "a"}, "jobs": {"namespaces": ["a"]}}, "agent.namespace"),
     ):
         done = helm("template", str(CHART), *as_flags(values))
         assert done.returncode != 0, values
@@ -91,7 +107,11 @@ def test_every_value_is_known_to_the_schema_and_has_a_default():
 
 def test_where_namespaces_are_listed_the_operator_writes_in_them_alone():
     objects = rendered(EVERYTHING)
-    [cluster_wide] = of_kind(objects, "ClusterRole")
+    [cluster_wide] = [
+        role
+        for role in of_kind(objects, "ClusterRole")
+        if role["metadata"]["name"] == "carpool-operator"
+    ]
     verbs = {verb for rule in cluster_wide["rules"] for verb in rule["verbs"]}
     assert verbs == {"list", "watch"}
     writers = [
@@ -118,6 +138,7 @@ def test_network_policies_let_in_who_has_business_there():
     }
     assert set(policies) == {
         ("carpool", "carpool-operator"),
+        ("gpu-agents", "carpool-agent"),
         ("jobs-a", "carpool-drivers"),
         ("jobs-a", "carpool-executors"),
         ("jobs-b", "carpool-drivers"),
@@ -131,13 +152,66 @@ def test_network_policies_let_in_who_has_business_there():
 def test_a_pod_monitor_is_made_where_it_is_asked_for():
     assert not of_kind(rendered(), "PodMonitor")
     values = {"metrics": {"podMonitor": {"enabled": True, "labels": {"release": "prometheus"}}}}
-    [monitor] = of_kind(rendered(values), "PodMonitor")
-    assert monitor["metadata"]["labels"]["release"] == "prometheus"
-    [deployment] = of_kind(rendered(values), "Deployment")
-    labels = deployment["spec"]["template"]["metadata"]["labels"]
-    assert monitor["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    objects = rendered(values)
+    monitors = {found["metadata"]["name"]: found for found in of_kind(objects, "PodMonitor")}
+    [deployment] = of_kind(objects, "Deployment")
+    [agents] = of_kind(objects, "DaemonSet")
+    for name, watched in (("carpool-operator", deployment), ("carpool-agent", agents)):
+        assert monitors[name]["metadata"]["labels"]["release"] == "prometheus"
+        labels = watched["spec"]["template"]["metadata"]["labels"]
+        selector = monitors[name]["spec"]["selector"]["matchLabels"]
+        assert selector.items() <= labels.items()
+        assert monitors[name]["metadata"]["namespace"] == watched["metadata"]["namespace"]
 
 
 def test_a_disruption_budget_is_made_for_several_replicas():
     assert not of_kind(rendered(), "PodDisruptionBudget")
     assert of_kind(rendered({"operator": {"replicas": 2}}), "PodDisruptionBudget")
+
+
+def test_the_agent_runs_on_gpu_nodes_in_a_namespace_of_its_own_and_sees_no_more_than_it_must():
+    objects = rendered({"gpu": {"nodeLabels": {"pool": "gpu"}, "runtimeClass": "cdi"}})
+    gpu_nodes = {"nvidia.com/gpu.present": "true", "pool": "gpu"}
+    [agents] = of_kind(objects, "DaemonSet")
+    [namespace] = of_kind(objects, "Namespace")
+    assert agents["metadata"]["namespace"] == namespace["metadata"]["name"] == "carpool-agent"
+    level = "pod-security.kubernetes.io/enforce"
+    assert namespace["metadata"]["labels"][level] == "restricted"
+    spec = agents["spec"]["template"]["spec"]
+    assert spec["nodeSelector"] == gpu_nodes
+    assert spec["runtimeClassName"] == "cdi"
+    assert spec["hostPID"] is False
+    assert "volumes" not in spec
+    [container] = spec["containers"]
+    variables = {one["name"]: one.get("value") for one in container["env"]}
+    assert variables["NVIDIA_VISIBLE_DEVICES"] == "all"
+    assert variables["NVIDIA_DRIVER_CAPABILITIES"] == "utility"
+    assert variables["CARPOOL_MAP_PROCESSES"] == "false"
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    # As kubelet would let it in, or not.
+    [mapping] = of_kind(rendered({"agent": {"hostPID": True}}), "Namespace")
+    assert mapping["metadata"]["labels"][level] == "privileged"
+
+
+def test_without_agents_nothing_of_them_is_installed():
+    objects = rendered({"agent": {"enabled": False}})
+    assert not [found for found in objects if "carpool-agent" in json.dumps(found)]
+
+
+@pytest.mark.parametrize("host_pid", [False, True])
+def test_a_pod_of_the_agent_is_let_into_its_namespace(cluster, namespace, host_pid):
+    values = {"agent": {"namespace": namespace, "hostPID": host_pid}, "gpu": {"runtimeClass": ""}}
+    objects = rendered(values, namespace="elsewhere")
+    [agents] = of_kind(objects, "DaemonSet")
+    [labelled] = of_kind(objects, "Namespace")
+    api = cluster.admin
+    api.merge(f"/api/v1/namespaces/{namespace}", {"metadata": labelled["metadata"]})
+    [account] = [
+        found
+        for found in of_kind(objects, "ServiceAccount")
+        if found["metadata"]["namespace"] == namespace
+    ]
+    api.post(f"/api/v1/namespaces/{namespace}/serviceaccounts", account)
+    pod = {"metadata": {"name": "agent"}, "spec": agents["spec"]["template"]["spec"]}
+    assert api.post(f"/api/v1/namespaces/{namespace}/pods", pod)["status"]["phase"] == "Pending"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import subprocess
 from pathlib import Path
 
@@ -28,3 +29,8 @@ def build_library(folder: Path) -> Path:
     if done.returncode != 0:
         raise RuntimeError(f"gcc refuses {SOURCE.name}:\n{done.stderr}")
     return folder
+
+
+def load_library(folder: Path) -> None:
+    """Load it into this process, where pynvml then finds it by its name."""
+    ctypes.CDLL(str(folder / NAME))

@@ -81,9 +81,10 @@ class Observer:
             found = await asyncio.gather(*(self._read(session, index) for index in range(count)))
         except DriverUnusable as error:
             self._put_off(str(error))
-            self.other_version_since = (
-                (self.other_version_since or now) if error.other_version else None
-            )
+            if not error.other_version:
+                self.other_version_since = None
+            elif self.other_version_since is None:
+                self.other_version_since = now
             await self._close()
             return Look(None, trouble=self._trouble)
         except Unanswered:

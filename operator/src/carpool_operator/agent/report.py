@@ -92,7 +92,11 @@ def report_of(inventory: Inventory, boot_id: str, pod_of: Mapping[int, str] | No
     gpus = gpus[:MOST_GPUS]
     message = inventory.message
     if left_out:
-        message = f"{left_out} devices are left out, since the GPUNode cannot hold them."
+        many = left_out > 1
+        message = (
+            f"{left_out} device{'s are' if many else ' is'} left out, since the GPUNode cannot "
+            f"hold {'them' if many else 'it'}."
+        )
     return Report(
         boot_id=boot_id,
         driver_version=inventory.driver_version,
