@@ -12,6 +12,7 @@ from carpool_operator.agent.devices import Device, GpuReading, Load, Look, MigPa
 from carpool_operator.agent.health import HealthPolicy
 from carpool_operator.agent.inventory import Inventory
 from carpool_operator.agent.report import Cadence, Report, next_write, report_of
+from carpool_operator.domain.observed.gpu_nodes import observed_gpus
 
 MIB = 1024**2
 CADENCE = Cadence(change=10, heartbeat=30)
@@ -60,6 +61,20 @@ def test_whatever_the_driver_tells_the_api_server_will_take(readings):
     assert status is not None
     assert status.gpu_count == len(readings)
     assert all(len(gpu.processes) <= 128 for gpu in status.gpus)
+
+
+@settings(deadline=None)
+@given(st.lists(READINGS, max_size=5, unique_by=lambda found: found.device.uuid))
+def test_what_the_agent_says_is_what_the_allocator_reads(readings):
+    inventory = inventory_of(*readings)
+    status = report_of(inventory, "boot", {}).status(1e9)
+    read = observed_gpus({"metadata": {"name": "gpu-7"}, "status": status})
+    assert read is not None
+    assert (read.node, read.boot_id, read.heartbeat) == ("gpu-7", "boot", 1e9)
+    assert [(gpu.uuid, gpu.memory, gpu.health, gpu.numa_node) for gpu in read.gpus] == [
+        (known.device.uuid, known.device.memory, known.health.health, known.device.numa_node)
+        for known in inventory.devices
+    ]
 
 
 def test_a_device_with_a_name_that_nobody_could_assign_is_left_out_and_told_of():

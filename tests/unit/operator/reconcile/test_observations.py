@@ -224,7 +224,7 @@ def test_a_report_of_gpus_that_is_in_time_and_says_nothing_new_wakes_nobody():
         return {
             "metadata": {"name": "n1", "uid": "u1", "resourceVersion": str(version)},
             "status": {
-                "bootId": "b",
+                "bootID": "b",
                 "heartbeatTime": f"2026-01-01T00:{seconds // 60:02}:{seconds % 60:02}Z",
                 "gpus": [gpu],
             },

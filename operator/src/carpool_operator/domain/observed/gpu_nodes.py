@@ -18,7 +18,7 @@ def observed_gpus(raw: Mapping[str, Any]) -> GpuInventory | None:
         return None
     return GpuInventory(
         node=intern(raw["metadata"]["name"]),
-        boot_id=status["bootId"],
+        boot_id=status["bootID"],
         heartbeat=unix_time(status["heartbeatTime"]) or 0.0,
         gpus=tuple(
             Gpu(

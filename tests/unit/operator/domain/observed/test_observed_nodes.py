@@ -20,7 +20,7 @@ NODE = {
 GPU_NODE = {
     "metadata": {"name": "node-1"},
     "status": {
-        "bootId": "boot",
+        "bootID": "boot",
         "driverVersion": "570",
         "heartbeatTime": "2026-01-01T00:00:00Z",
         "gpuCount": 2,
