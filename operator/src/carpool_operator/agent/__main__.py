@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -11,9 +12,11 @@ from carpool_operator.agent.settings import load_agent_settings
 from carpool_operator.errors import SettingsError
 from carpool_operator.observability.logs import configure_logs
 
+log = logging.getLogger("carpool_operator.agent")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the agent; returns its exit status (2: it was started wrongly)."""
+    """Run the agent; returns its exit status (1: it failed, 2: it was started wrongly)."""
     try:
         settings = load_agent_settings(arguments)
         configure_logs(settings.log_format, settings.log_level)
@@ -21,6 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    except Exception:
+        log.critical("Ended by an error", exc_info=True)
+        return 1
     return 0
 
 
