@@ -32,6 +32,9 @@ from one message, so that it survives pickling between Spark's processes.
     │   ├── HostOutOfMemory       the device's memory did not hold one item now  (retryable)
     │   ├── ProtocolError         the two ends do not speak the same protocol
     │   └── RequestPoisoned       a request was in flight at three deaths of the host
+    ├── ClusterError              kubectl, and through it the cluster
+    │   ├── ClusterUnavailable    there is no kubectl, or no answer  (retryable)
+    │   └── ClusterRefused        the user may not see it, or the cluster does not know it
     └── JobFailed
         ├── SparkFailed           Spark did not start, or ended, or gave a task up  (retryable)
         └── TooManyBadInputs      more bad input than failurePolicy allows
@@ -183,6 +186,20 @@ class ProtocolError(HostError):
 
 class RequestPoisoned(HostError):
     """A request was in flight at three deaths of the host."""
+
+
+class ClusterError(CarpoolError):
+    """A cluster could not be read."""
+
+
+class ClusterUnavailable(ClusterError):
+    """There is no kubectl, or it got no answer."""
+
+    retryable = True
+
+
+class ClusterRefused(ClusterError):
+    """The cluster does not show this to the user, or does not know it."""
 
 
 class JobFailed(CarpoolError):

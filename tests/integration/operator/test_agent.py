@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import signal
+import subprocess
+import sys
 import time
 from contextlib import suppress
 
@@ -326,6 +329,33 @@ def test_kubectl_shows_a_line_for_each_node(cluster, node):
     lines = cluster.kubectl("get", "gpunodes", node.name).stdout.splitlines()
     assert lines[0].split()[:5] == ["NAME", "PRODUCT", "GPUS", "HEALTHY", "HEARTBEAT"]
     assert lines[1].split()[:5] == [node.name, "NVIDIA", "L4", "4", "4"]
+
+
+def test_carpool_shows_a_row_for_each_gpu_and_who_is_on_it(api, cluster, namespace, node):
+    node.start()
+    node.await_health(*WELL)
+    container = {"name": "spark-executor", "image": "none"}
+    for name, assigned in (("x-1", {"carpool.dev/gpu-uuid": node.gpus.uuids[2]}), ("x-2", {})):
+        labels = {"carpool.dev/role": "executor", "carpool.dev/job": "street"}
+        metadata = {"name": name, "labels": labels, "annotations": assigned}
+        body = {"metadata": metadata, "spec": {"containers": [container]}}
+        api.post(f"/api/v1/namespaces/{namespace}/pods", body)
+    path = f"{cluster.binaries.kubectl.parent}:{os.environ['PATH']}"
+    code = "import sys; from carpool.cli.main import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "gpus", f"--kubeconfig={cluster.kubeconfig}"]
+    done = subprocess.run(
+        [*command, f"--node={node.name}", "-o", "json"],
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["gpus"]
+    assert [row["uuid"] for row in rows] == node.gpus.uuids
+    assert [len(row["executors"]) for row in rows] == [0, 0, 1, 0]
+    assert rows[2]["executors"] == [{"namespace": namespace, "job": "street", "pod": "x-1"}]
+    assert not any(row["stale"] for row in rows)
 
 
 def test_it_is_ready_when_a_report_was_taken_and_ends_in_order(node):

@@ -27,6 +27,7 @@ SUBCOMMANDS = {
     "schema": "print the JSON schema of InferenceJob, for editors",
     "results": "show what a job wrote",
     "sample": "render a small sample of traffic video",
+    "gpus": "show the GPUs of a cluster and the executors on them",
 }
 
 
