@@ -37,6 +37,9 @@ EVERYTHING = {
         "podAnnotations": {"team": "street"},
         "serviceAccount": {"name": "watcher", "annotations": {"cloud": "role"}},
         "settings": {"CARPOOL_REOPEN_SECONDS": 60},
+        "env": [{"name": "LD_LIBRARY_PATH", "value": "/driver"}],
+        "volumes": [{"name": "driver", "hostPath": {"path": "/opt/driver"}}],
+        "volumeMounts": [{"name": "driver", "mountPath": "/driver", "readOnly": True}],
     },
     "networkPolicy": {"enabled": True},
 }

@@ -128,7 +128,7 @@ def test_a_lost_gpu_is_reported_within_ten_seconds_and_comes_back(node):
 
 
 def test_a_gpu_that_hangs_is_reported_within_ten_seconds(node):
-    node.start()
+    process = node.start()
     node.await_health(*WELL)
     node.gpus.gpus[3].delay_ms = 60_000
     node.gpus.write()
@@ -136,6 +136,9 @@ def test_a_gpu_that_hangs_is_reported_within_ten_seconds(node):
     status = node.await_health("Healthy", "Healthy", "Healthy", "Lost")
     assert time.monotonic() - begun < 10
     assert status["gpus"][3]["healthMessage"] == "It has not answered for 4 s."
+    # Nor does the call that hangs keep the agent from ending.
+    process.signal(signal.SIGTERM)
+    assert process.wait(15) == 0
 
 
 def test_an_error_of_the_device_is_reported_at_once_and_one_of_an_application_only_noted(node):

@@ -13,6 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -64,21 +65,18 @@ _LOST: Final = frozenset(
         pynvml.NVML_ERROR_NOT_FOUND,
     }
 )
-_UNTOLD: Final = frozenset(
+_NOT_OF_THE_FACT: Final = frozenset(
     {
-        pynvml.NVML_ERROR_NOT_SUPPORTED,
-        pynvml.NVML_ERROR_FUNCTION_NOT_FOUND,
-        pynvml.NVML_ERROR_NO_PERMISSION,
-        pynvml.NVML_ERROR_NO_DATA,
-        pynvml.NVML_ERROR_NOT_READY,
-        pynvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH,
-        pynvml.NVML_ERROR_DEPRECATED,
-        pynvml.NVML_ERROR_INVALID_ARGUMENT,
-        pynvml.NVML_ERROR_CORRUPTED_INFOROM,
-        # More processes than a moment before.
-        pynvml.NVML_ERROR_INSUFFICIENT_SIZE,
+        pynvml.NVML_ERROR_GPU_IS_LOST,
+        pynvml.NVML_ERROR_GPU_NOT_FOUND,
+        pynvml.NVML_ERROR_RESET_REQUIRED,
+        pynvml.NVML_ERROR_UNINITIALIZED,
+        pynvml.NVML_ERROR_DRIVER_NOT_LOADED,
+        pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH,
     }
 )
+"""Errors that say more than that a GPU does not tell what it was asked. A GPU that is out of order
+fails where its UUID, its name or its memory is asked for."""
 _UNUSABLE: Final = {
     pynvml.NVML_ERROR_RESET_REQUIRED: "the GPU must be reset before it can be used again",
     pynvml.NVML_ERROR_INSUFFICIENT_POWER: "the GPU's power cables are not attached properly",
@@ -253,7 +251,8 @@ class Nvml:
         except pynvml.NVMLError as error:
             raise _driver_unusable(error) from error
         finally:
-            _told(pynvml.nvmlEventSetFree, events)
+            with suppress(pynvml.NVMLError):
+                pynvml.nvmlEventSetFree(events)
 
     def _register(self, events: Any) -> dict[int, str]:
         """UUIDs of GPUs whose errors come, by the addresses of their handles."""
@@ -288,9 +287,9 @@ def _told(ask: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return ask(*arguments)
     except pynvml.NVMLError as error:
-        if error.value in _UNTOLD:
-            return None
-        raise
+        if error.value in _NOT_OF_THE_FACT:
+            raise
+        return None
 
 
 def _mig_is_on(handle: Any) -> bool:
