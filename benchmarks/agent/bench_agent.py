@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import psutil
+from kubernetes.aio.client import Configuration
+from kubernetes.aio.config import load_kube_config
 
 from benchmarks.host.record import Record
 from carpool_operator.agent.publisher import FIELD_MANAGER
@@ -60,7 +61,6 @@ def main() -> None:
         install_agents(plane)
         with agent_node(plane, folder, build_library(folder), NODE) as node:
             results = _idle(node, folder, options)
-        os.environ["KUBECONFIG"] = str(plane.kubeconfig)
         results |= asyncio.run(_heartbeats(plane, options))
     record.write(**results)
     for key, value in results.items():
@@ -103,7 +103,9 @@ def _idle(node: AgentNode, folder: Path, options: argparse.Namespace) -> dict[st
 
 async def _heartbeats(plane: ControlPlane, options: argparse.Namespace) -> dict[str, Any]:
     path = GPU_NODES.path(name=NODE, subresource="status")
-    connection = await Connection.load("carpool-bench")
+    configuration = Configuration()
+    await load_kube_config(str(plane.kubeconfig), client_configuration=configuration)
+    connection = Connection(configuration, "carpool-bench")
     async with Client(connection, RateLimit(10_000, 10_000), manager=FIELD_MANAGER) as client:
         found = await client.get(GPU_NODES.path(name=NODE))
         body: Json = {key: found[key] for key in ("apiVersion", "kind", "status")}
