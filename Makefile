@@ -51,12 +51,13 @@ generate: setup ## Write crds/, the chart's copy and docs/reference.md from carp
 	@$(BIN)/python hack/generate
 
 .PHONY: lint
-lint: setup ## Check format, lint rules, types and the direction of imports
+lint: setup ## Check format, lint rules, types, the direction of imports, Dockerfiles
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python hack/check_tree.py
+	@if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint $$(git ls-files '*Dockerfile'); fi
 
 .PHONY: format
 format: setup ## Format the code and apply the safe fixes
@@ -89,9 +90,13 @@ images: setup ## Build the images (IMAGES="job-without-torch operator" for some 
 e2e: ## Run the tests on Kubernetes, with the cluster and images they need
 	@$(MAKE) --no-print-directory cluster
 	@$(MAKE) --no-print-directory images IMAGES=job-without-torch
-	@$(BIN)/python hack/cluster load carpool/job:dev-without-torch
+	@$(BIN)/python hack/cluster load
 	@$(BIN)/python -m pytest -n 0 tests/e2e || \
 		{ $(BIN)/python hack/cluster diagnose out/e2e-diagnosis; exit 1; }
+
+.PHONY: smoke
+smoke: setup ## Run one whole job on a cluster of its own, as .ci/run does, and remove the cluster
+	@.ci/smoke
 
 .PHONY: clean
 clean: ## Remove what the other targets made, .venv included

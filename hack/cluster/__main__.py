@@ -8,29 +8,32 @@ was built from source stay, since making them takes the minutes.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
 from pathlib import Path
 
 import kubectl
 from diagnose import diagnose
-from docker_daemon import docker_answers, ensure_docker, stop_docker
+from docker_daemon import check_privileged, docker, docker_answers, stop_docker
+from go_tools import go_tool
 from job_images import JOB, JOB_WITHOUT_TORCH, OPERATOR, build_images
-from kind_cluster import ensure_nodes, load_image, remove_nodes, s3_address
+from kind_cluster import empty_shared, ensure_nodes, load_image, remove_nodes, s3_address
+from locks import alone
 from node_image import ensure_node_image
 from object_store import ACCESS_KEY, BUCKET, IN_CLUSTER, SECRET_KEY, ensure_object_store
 from pod_network import connect_pods, simplify_dns
-from progress import say, step
-from settings import CACHE, KUBECONFIG, NODES, SHARED, STATE, WORKERS
+from progress import Unsupported, say, step
+from settings import CACHE, HELM, KUBECONFIG, NAME, NODES, SHARED, STATE, WORKERS
+from traces import traces
+
+UNSUPPORTED = 3
+"""Exit status of `supported` where this machine can have no cluster."""
 
 
 def up() -> None:
     """Have the whole cluster."""
     STATE.mkdir(parents=True, exist_ok=True)
-    ensure_docker()
     image = ensure_node_image()
     ensure_nodes(image)
     with step("Waiting for the nodes"):
@@ -65,6 +68,7 @@ def down() -> None:
     """Remove every trace of it."""
     if docker_answers():
         with step("Removing the cluster"):
+            empty_shared()
             remove_nodes()
     stop_docker()
     if STATE.exists():
@@ -72,17 +76,18 @@ def down() -> None:
     say("The cluster is gone; images and built commands stay")
 
 
-@contextmanager
-def _alone(name: str) -> Iterator[None]:
-    """Wait until no other run is at it."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / f"{name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("Waiting for another run to end")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def supported() -> int:
+    """Find out whether this machine can have a cluster, and print why not; the exit status.
+
+    Docker is started, and installed where we are root on Debian: nothing less can tell.
+    """
+    try:
+        with docker():
+            check_privileged()
+    except Unsupported as reason:
+        print(str(reason).removeprefix("cluster: "))  # noqa: T201 - the answer
+        return UNSUPPORTED
+    return 0
 
 
 def main() -> None:
@@ -91,32 +96,48 @@ def main() -> None:
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("up", help="have the cluster")
     verbs.add_parser("down", help="remove it")
+    verbs.add_parser("traces", help="print what a cluster may leave on this machine, a line each")
+    verbs.add_parser("cache", help="print the folder of what is kept from one run to another")
+    verbs.add_parser(
+        "supported", help=f"exit status {UNSUPPORTED} where there can be none, and why"
+    )
     building = verbs.add_parser("images", help="build the project's images")
     names = ("job", "job-without-torch", "operator")
     building.add_argument("--only", action="append", default=[], choices=names)
     verbs.add_parser("facts", help="print where everything is, as JSON")
+    verbs.add_parser("helm", help="print where the command helm is; the first time builds it")
     loading = verbs.add_parser("load", help="give nodes an image that Docker has")
-    loading.add_argument("image")
+    loading.add_argument("image", nargs="?", default=JOB_WITHOUT_TORCH, help="default: %(default)s")
     loading.add_argument("--node", action="append", choices=WORKERS, help="default: all workers")
     diagnosing = verbs.add_parser("diagnose", help="gather logs, events and states in a folder")
     diagnosing.add_argument("folder", type=Path)
     options = parser.parse_args()
-    if options.verb == "facts":
-        facts()
-        return
-    with _alone("images" if options.verb == "images" else "cluster"):
-        match options.verb:
-            case "up":
-                up()
-            case "down":
-                down()
-            case "images":
-                ensure_docker()
+    match options.verb:
+        case "facts":
+            facts()
+        case "cache":
+            print(CACHE)  # noqa: T201 - the answer
+        case "helm":
+            with alone(f"{NAME}-helm"):
+                print(go_tool(HELM))  # noqa: T201 - the answer
+        case "traces":
+            print("\n".join(traces()))  # noqa: T201 - the answer
+        case "supported":
+            sys.exit(supported())
+        case "images":
+            with docker(), alone(f"{NAME}-images"):
                 build_images(options.only)
-            case "load":
+        case "up":
+            with docker(), alone(NAME):
+                up()
+        case "load":
+            with docker(), alone(NAME):
                 load_image(options.image, nodes=tuple(options.node or WORKERS))
-            case _:
-                diagnose(options.folder)
+        case "down":
+            with alone(NAME):
+                down()
+        case _:
+            diagnose(options.folder)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ import shutil
 
 from machine import need
 from progress import attempt, run, step
-from settings import CACHE, DEBIAN, DEBIAN_IMAGE, NAME
+from settings import CACHE, DEBIAN, DEBIAN_IMAGE, PROJECT
 
-_STAND_IN = f"{NAME}/{DEBIAN_IMAGE}"
+_STAND_IN = f"{PROJECT}/{DEBIAN_IMAGE}"
 
 
 def ensure_debian_image() -> str:

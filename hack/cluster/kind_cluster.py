@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ from go_tools import go_tool
 from machine import cgroup_v1, may_raise_limits
 from node_image import NodeImage
 from progress import Failed, attempt, run, say, step
-from settings import HERE, KIND, KUBECONFIG, NAME, NODES, SHARED, STAMP, STATE, WORKERS
+from settings import HERE, KIND, KUBECONFIG, NAME, NODES, SHARED, STAMP, STATE, VOLUMES, WORKERS
 
 S3_NODE_PORT = 30070
 _PATCHES = HERE / "patches"
@@ -54,6 +57,7 @@ def ensure_nodes(image: NodeImage) -> None:
             *("--kubeconfig", KUBECONFIG, "--config", file.name),
             environment=_NETWORK,
         )
+    _note_volumes()
     if done.returncode != 0:
         said = done.stderr[-6000:].decode(errors="replace")
         raise Failed(f"kind could not create the cluster; the nodes are kept to look at:\n{said}")
@@ -67,8 +71,18 @@ def remove_nodes() -> None:
         run(_kind(), "delete", "cluster", "--name", NAME, "--kubeconfig", KUBECONFIG)
     if attempt("docker", "network", "inspect", NAME).returncode == 0:
         run("docker", "network", "rm", NAME)
+    for volume in VOLUMES.read_text().split() if VOLUMES.exists() else ():
+        attempt("docker", "volume", "rm", volume)  # most went with their nodes
+    VOLUMES.unlink(missing_ok=True)
     KUBECONFIG.unlink(missing_ok=True)
     KUBECONFIG.with_name(f"{KUBECONFIG.name}.lock").unlink(missing_ok=True)
+
+
+def empty_shared() -> None:
+    """Remove what pods left in the shared directory, by a node's root: it is of users of theirs."""
+    running = [name for name, state in _containers().items() if state == "running"]
+    if running:
+        attempt("docker", "exec", running[0], "find", "/shared", "-mindepth", "1", "-delete")
 
 
 def load_image(tag: str, *, nodes: tuple[str, ...] = WORKERS) -> None:
@@ -82,8 +96,23 @@ def load_image(tag: str, *, nodes: tuple[str, ...] = WORKERS) -> None:
     identity = run("docker", "image", "inspect", "--format", "{{.Id}}", tag)
     missing = [name for name in nodes if identity not in _images(name)]
     if missing:
-        with step(f"Loading {tag} into {', '.join(missing)}"):
-            run(_kind(), "load", "docker-image", tag, "--name", NAME, "--nodes", ",".join(missing))
+        with step(f"Loading {tag} into {', '.join(missing)}"), ThreadPoolExecutor() as pool:
+            list(pool.map(partial(_import, tag), missing))
+
+
+def _import(tag: str, node: str) -> None:
+    """Give a node an image, in one stream: `kind load` lays it on the disk once more in between."""
+    importing = ("ctr", "--namespace", "k8s.io", "images", "import", "--digests", "-")
+    with subprocess.Popen(["docker", "save", tag], stdout=subprocess.PIPE) as saving:
+        done = subprocess.run(
+            ["docker", "exec", "--interactive", node, *importing],
+            stdin=saving.stdout,
+            capture_output=True,
+            check=False,
+        )
+    if done.returncode != 0 or saving.returncode != 0:
+        said = done.stderr[-2000:].decode(errors="replace")
+        raise Failed(f"{node} did not take {tag} ({saving.returncode}, {done.returncode}):\n{said}")
 
 
 def s3_address() -> str:
@@ -106,6 +135,12 @@ def _containers() -> dict[str, str]:
         *("--format", "{{.Names}} {{.State}}"),
     )
     return dict(line.split(" ", 1) for line in listed.splitlines())
+
+
+def _note_volumes() -> None:
+    form = '{{range .Mounts}}{{if eq .Type "volume"}}{{.Name}} {{end}}{{end}}'
+    if containers := _containers():
+        VOLUMES.write_bytes(attempt("docker", "inspect", "--format", form, *containers).stdout)
 
 
 def _images(node: str) -> str:
@@ -147,6 +182,7 @@ def _config(image: NodeImage) -> dict[str, Any]:
         runtime = {"hostPath": str(runc_wrapper().parent), "containerPath": "/carpool/runtime"}
         mounts.append({**runtime, "readOnly": True})
     config["kubeadmConfigPatches"] = [(_PATCHES / name).read_text() for name in kubelet]
+    config["nodes"] = config["nodes"][: len(NODES)]
     for node in config["nodes"]:
         node |= {"image": image.tag, "extraMounts": mounts}
     config["nodes"][0]["extraPortMappings"] = [

@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from progress import Failed, run, step
+from progress import Unsupported, attempt, step
 
 _CAP_SYS_RESOURCE = 1 << 24
 
@@ -38,15 +38,20 @@ def need(commands: dict[str, str]) -> None:
         commands: Debian package by command.
 
     Raises:
-        Failed: something is missing and cannot be installed here; the message names the command.
+        Unsupported: something is missing and cannot be installed here; the message names the
+            command.
     """
     missing = sorted({package for name, package in commands.items() if shutil.which(name) is None})
     if not missing:
         return
     install = f"apt-get install -y --no-install-recommends {' '.join(missing)}"
     if not is_root() or shutil.which("apt-get") is None:
-        raise Failed(f"missing {', '.join(missing)}. Run: sudo {install}")
+        raise Unsupported(f"missing {', '.join(missing)}. Run: sudo {install}")
     with step(f"Installing {', '.join(missing)}"):
         environment = {"DEBIAN_FRONTEND": "noninteractive"}
-        run("apt-get", "update", "-qq", environment=environment)
-        run(*install.split(), environment=environment)
+        # Where this fails, what is there may still be new enough to install from.
+        attempt("apt-get", "update", "-qq", environment=environment)
+        done = attempt(*install.split(), environment=environment)
+    if done.returncode != 0:
+        said = (done.stdout + done.stderr)[-1000:].decode(errors="replace").strip()
+        raise Unsupported(f"`{install}` failed:\n{said}")

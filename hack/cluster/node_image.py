@@ -19,7 +19,7 @@ from pathlib import Path
 from debian_image import ensure_debian_image, has_image, pull
 from go_tools import go_command, go_tool, kubernetes, module_folder
 from progress import Failed, run, say, step
-from settings import CACHE, COREDNS, HERE, KIND, KUBERNETES_VERSION, NAME, PUBLISHED_NODE_IMAGE
+from settings import CACHE, COREDNS, HERE, KIND, KUBERNETES_VERSION, PROJECT, PUBLISHED_NODE_IMAGE
 
 _FILES = HERE / "node"
 _STAGE = "dev.carpool.stage"
@@ -68,7 +68,7 @@ def _tag() -> str:
     digest = hashlib.sha256(f"{KIND} {COREDNS} {KUBERNETES_VERSION}".encode())
     for path in sorted(_FILES.iterdir()):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return f"{NAME}/node:{KUBERNETES_VERSION}-{digest.hexdigest()[:12]}"
+    return f"{PROJECT}/node:{KUBERNETES_VERSION}-{digest.hexdigest()[:12]}"
 
 
 def _build(tag: str) -> None:

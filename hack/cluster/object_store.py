@@ -12,9 +12,9 @@ from kind_cluster import load_image, s3_address
 from kubectl import kubectl
 from node_image import import_command
 from progress import Failed, step
-from settings import HERE, NAME, VERSITYGW
+from settings import HERE, PROJECT, VERSITYGW
 
-_IMAGE = f"{NAME}/versitygw:{VERSITYGW.partition('@')[2]}"
+_IMAGE = f"{PROJECT}/versitygw:{VERSITYGW.partition('@')[2]}"
 ACCESS_KEY = "carpool"
 SECRET_KEY = "carpool-secret"  # noqa: S105 - of a server that lives for a test
 BUCKET = "carpool"

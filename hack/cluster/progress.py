@@ -20,6 +20,10 @@ class Failed(SystemExit):
         super().__init__(f"cluster: {message}")
 
 
+class Unsupported(Failed):
+    """This machine can have no cluster as it is; the message says why."""
+
+
 def say(text: str) -> None:
     """One line of progress, with the seconds since the start."""
     print(f"[{time.monotonic() - _BEGUN:5.0f} s] {text}", file=sys.stderr, flush=True)  # noqa: T201
@@ -68,20 +72,6 @@ def attempt(
         capture_output=True,
         check=False,
     )
-
-
-def until(what: str, holds: Sequence[str | Path], *, seconds: float) -> None:
-    """Wait until a command succeeds.
-
-    Raises:
-        Failed: it does not in time; the message holds the end of what it printed last.
-    """
-    deadline = time.monotonic() + seconds
-    while (done := attempt(*holds)).returncode != 0:
-        if time.monotonic() > deadline:
-            said = (done.stdout + done.stderr)[-1000:].decode(errors="replace").strip()
-            raise Failed(f"{what}: not within {seconds:.0f} s; `{_shown(holds)}` said: {said}")
-        time.sleep(0.5)
 
 
 def _shown(command: Sequence[str | Path]) -> str:

@@ -172,9 +172,12 @@ def parameters(side: int) -> list[Any]:
         for index, changes in enumerate(sides[side])
     ]
     for key, setting in OF_SETTINGS.items():
-        kept = {"spec__spark__conf": {f"{setting}x": "1"}}
-        broken = {"spec__spark__conf": {setting: "1"}}
-        listed.append(pytest.param(key, (kept, broken)[side], id=setting))
+        # "spark.executor.resource.*": what begins so; else: that setting and no longer one.
+        beginning = setting.removesuffix("*")
+        kept = f"{setting}x" if beginning == setting else f"{beginning[:-1]}x"
+        broken = setting if beginning == setting else f"{beginning}x"
+        changes = {"spec__spark__conf": {(kept, broken)[side]: "1"}}
+        listed.append(pytest.param(key, changes, id=setting))
     return listed
 
 

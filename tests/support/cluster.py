@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -21,6 +22,9 @@ MANIFESTS = ROOT / "tests" / "e2e" / "manifests"
 DEADLINE = 300.0
 MOUNT = "/data"
 """Where drivers and executors see the shared directory."""
+HANDLERS = "/opt/carpool/lib/python3.11/site-packages/support"
+"""Where they see its folder `support`: the modules of SHIPPED, so that tests can bring handlers."""
+SHIPPED = ("cluster_handlers.py", "stalling_proxy.py")
 
 
 @dataclass(frozen=True)
@@ -43,10 +47,8 @@ class JobsNamespace:
         return done.stdout
 
     def start(self, job: dict[str, Any], image: str) -> Driver:
-        """Start the driver of a job."""
+        """Start the driver of a job; a second one of a job of the same name is its next attempt."""
         name = f"job-{uuid4().hex[:6]}"
-        job = json.loads(json.dumps(job))
-        job["metadata"]["name"] = name
         config = {
             "apiVersion": "v1",
             "kind": "ConfigMap",
@@ -57,9 +59,25 @@ class JobsNamespace:
         self._apply("driver.yaml", name=name, image=image)
         return Driver(self, name)
 
+    def run(self, *program: str) -> str:
+        """Start a program in a pod of its own, with the image of jobs; gives the pod's name."""
+        name = f"program-{uuid4().hex[:6]}"
+        image = self.facts["images"]["jobWithoutTorch"]
+        self._apply("program.yaml", name=name, image=image, program=json.dumps(program))
+        return name
+
+    def pod(self, name: str) -> dict[str, Any]:
+        """A pod, as the API server has it."""
+        found: dict[str, Any] = json.loads(self.kubectl("get", "pod", name, "-o", "json"))
+        return found
+
     def _apply(self, manifest: str, **names: str) -> None:
         template = Template((MANIFESTS / manifest).read_text())
-        facts = {"access_key": self.facts["accessKey"], "secret_key": self.facts["secretKey"]}
+        facts = {
+            "access_key": self.facts["accessKey"],
+            "secret_key": self.facts["secretKey"],
+            "handlers": HANDLERS,
+        }
         text = template.substitute(namespace=self.name, **facts, **names)
         self.kubectl("apply", "-f", "-", given=text)
 
@@ -119,6 +137,9 @@ def jobs_namespace(facts: dict[str, Any]) -> Iterator[JobsNamespace]:
     namespace = JobsNamespace(f"e2e-{uuid4().hex[:6]}", facts)
     namespace.folder.mkdir()
     namespace.folder.chmod(0o1777)
+    (namespace.folder / "support").mkdir()
+    for module in SHIPPED:
+        shutil.copy2(ROOT / "tests" / "support" / module, namespace.folder / "support")
     try:
         namespace._apply("namespace.yaml")
         yield namespace

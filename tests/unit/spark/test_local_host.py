@@ -54,3 +54,8 @@ def test_hosts_together_have_what_one_would_have(hosts: int) -> None:
 def test_threads_are_the_machines_unless_results_must_not_depend_on_it() -> None:
     assert host_config(spec(), MODEL, 1).compute_threads == len(os.sched_getaffinity(0))
     assert host_config(spec(spec__batching={"deterministic": True}), MODEL, 1).compute_threads == 1
+
+
+def test_on_a_cpu_a_request_is_no_longer_than_what_is_computed_soon() -> None:
+    on_gpu = host_config(spec(spec__device="GPU"), MODEL, device="cuda:0")
+    assert host_config(spec(), MODEL, 1).request_items < on_gpu.request_items

@@ -321,6 +321,27 @@ def complaints(document: dict[str, Any]) -> list[str]:
                 "spec.spark.executor.cores"
             ),
         ),
+        (
+            {"spec__spark__conf": {"spark.driver.port": "7078"}},
+            (
+                "spec.spark.conf: spark.driver.port is set by Carpool: network policies name the "
+                "port; remove it"
+            ),
+        ),
+        (
+            {"spec__spark__conf": {"spark.kubernetes.executor.label.carpool.dev/role": "driver"}},
+            (
+                "spec.spark.conf: spark.kubernetes.executor.label.* has a field of its own; remove "
+                "it and set metadata.labels in spec.spark.executorTemplate"
+            ),
+        ),
+        (
+            {"spec__spark__conf": {"spark.executorEnv.NVIDIA_VISIBLE_DEVICES": "all"}},
+            (
+                "spec.spark.conf: spark.executorEnv.NVIDIA_VISIBLE_DEVICES is set by Carpool: the "
+                "model host alone sees the executor's GPU; remove it"
+            ),
+        ),
     ],
 )
 def test_refusal_names_field_expectation_and_finding(changes, expected):

@@ -23,6 +23,9 @@ from carpool.vision.model import ResolvedModel
 
 END_SECONDS = 10.0
 _ANSWER_SECONDS = 2.0
+_CPU_REQUEST_ITEMS = 4
+"""Most frames of a request on a CPU, which computes one or two at once: of a longer one the rest
+would only wait, and take up memory of each task."""
 _ARENAS_PART = 4
 """At most this part of `spec.host.memory` is what tasks share with the host."""
 
@@ -95,6 +98,7 @@ def host_config(
     if device != "cpu":
         share = spec.gpu.memory if spec.gpu is not None else None
         return replace(config, memory_bytes=None if share is None else quantity_bytes(share))
+    config = replace(config, request_items=_CPU_REQUEST_ITEMS)
     if spec.host.memory is None:
         return config
     # On a CPU the share of the device is the process's memory; the arenas are charged to it too.

@@ -37,7 +37,9 @@ from carpool.spec.schema import json_schema
 from carpool.spec.spark import DriverSpec, ExecutorSpec, SparkSpec
 from carpool.spec.status import (
     CONDITION_TYPES,
+    AttemptOutcome,
     Condition,
+    EndedAttempt,
     Failure,
     GpuStatus,
     InferenceJobStatus,
@@ -52,9 +54,11 @@ __all__ = [
     "CONDITION_TYPES",
     "GPU_NODE_KIND",
     "KIND",
+    "AttemptOutcome",
     "BatchingSpec",
     "Condition",
     "DriverSpec",
+    "EndedAttempt",
     "ExecutorSpec",
     "Failure",
     "FailurePolicy",

@@ -81,14 +81,20 @@ class InferenceJobSpec(StrictModel):
         default=None,
         ge=1,
         le=INT32_MAX,
-        description="Fail if the executors have not all got their GPUs after so many seconds.",
+        description=(
+            "Fail if the executors that must run at once have not got their GPUs after so many "
+            "seconds of waiting, since creation, the end of a suspension or of a failed attempt."
+        ),
         examples=[1800],
     )
     active_deadline_seconds: int | None = Field(
         default=None,
         ge=1,
         le=INT32_MAX,
-        description="Fail if the job has not finished so many seconds after its start.",
+        description=(
+            "Fail if the job has not finished so many seconds after its startTime, which a "
+            "suspension sets back."
+        ),
         examples=[86_400],
     )
     ttl_seconds_after_finished: int | None = Field(

@@ -1,33 +1,22 @@
 """`spec.spark`: the Spark application that carries the job.
 
-Whatever has a field of its own must not be set through `conf` as well: two places for one fact
-would let the operator reserve something else than Spark asks for.
+Which settings `conf` may not bring along stands in `spark_conf`, what of a pod template in
+`pod_template`.
 """
 
 from __future__ import annotations
 
 from pydantic import Field
 
+from carpool.spec.pod_template import DriverTemplate, ExecutorTemplate
 from carpool.spec.quantity import ByteQuantity
 from carpool.spec.rules import Rule
+from carpool.spec.spark_conf import FIELD_OF_SETTING, REFUSED_PREFIXES, SET_BY_CARPOOL
 from carpool.spec.strict import StrictModel
-from carpool.spec.text import FreeForm, ImageName, ObjectName, StringMap
+from carpool.spec.text import ImageName, ObjectName, StringMap
 
 # Settings that bring Python code along with the application.
 CODE_SETTINGS = ("spark.submit.pyFiles", "spark.archives")
-
-_FIELD_OF_SETTING = {
-    "spark.executor.instances": "spec.executors",
-    "spark.executor.cores": "spec.spark.executor.cores",
-    "spark.executor.memory": "spec.spark.executor.memory",
-    "spark.driver.cores": "spec.spark.driver.cores",
-    "spark.driver.memory": "spec.spark.driver.memory",
-    "spark.kubernetes.container.image": "spec.spark.image",
-    "spark.kubernetes.container.image.pullSecrets": "spec.spark.imagePullSecrets",
-    "spark.kubernetes.authenticate.driver.serviceAccountName": "spec.spark.serviceAccountName",
-    "spark.kubernetes.driver.podTemplateFile": "spec.spark.driverTemplate",
-    "spark.kubernetes.executor.podTemplateFile": "spec.spark.executorTemplate",
-}
 
 
 class DriverSpec(StrictModel):
@@ -99,18 +88,24 @@ class SparkSpec(StrictModel):
         default={},
         description=(
             "Further Spark settings; keys start with spark. and values are strings. What has a "
-            "field of its own here is refused."
+            "field of its own here, or is Carpool's to set, is refused."
         ),
         examples=[{"spark.task.maxFailures": "8"}],
     )
-    driver_template: FreeForm = Field(
+    driver_template: DriverTemplate = Field(
         default={},
-        description="Pod template of the driver, a Kubernetes object; Carpool's fields win.",
+        description=(
+            "Pod template of the driver, a Kubernetes object. Its container `driver` is the "
+            "driver's; others run beside it. Carpool's own fields are refused."
+        ),
         examples=[{"spec": {"priorityClassName": "batch"}}],
     )
-    executor_template: FreeForm = Field(
+    executor_template: ExecutorTemplate = Field(
         default={},
-        description="Pod template of the executors, a Kubernetes object; Carpool's fields win.",
+        description=(
+            "Pod template of the executors, a Kubernetes object. Its container `spark-executor` is "
+            "Spark's; others run beside it. Carpool's own fields are refused."
+        ),
         examples=[{"spec": {"tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}]}}],
     )
 
@@ -124,12 +119,21 @@ def _absent(setting: str) -> str:
     return f"!has(self.conf) || !('{setting}' in self.conf)"
 
 
-def _unset(setting: str, field: str) -> Rule[SparkSpec]:
+def _unset(setting: str, words: str) -> Rule[SparkSpec]:
     return Rule(
         field="conf",
         holds=lambda spark: setting not in spark.conf,
-        message=f"{setting} has a field of its own; remove it and set {field}",
+        message=f"{setting} {words}",
         cel=_absent(setting),
+    )
+
+
+def _unset_below(prefix: str, words: str) -> Rule[SparkSpec]:
+    return Rule(
+        field="conf",
+        holds=lambda spark: not any(key.startswith(prefix) for key in spark.conf),
+        message=f"{prefix}* {words}",
+        cel=f"!has(self.conf) || self.conf.all(key, !key.startsWith('{prefix}'))",
     )
 
 
@@ -140,11 +144,13 @@ _RULES: tuple[Rule[SparkSpec], ...] = (
         message="every key must start with spark., since Spark ignores all others",
         cel="!has(self.conf) || self.conf.all(key, key.startsWith('spark.'))",
     ),
-    Rule(
-        field="conf",
-        holds=lambda spark: "spark.master" not in spark.conf,
-        message="spark.master is set by Carpool; remove it",
-        cel=_absent("spark.master"),
+    *(
+        _unset(setting, f"is set by Carpool{why}; remove it")
+        for setting, why in SET_BY_CARPOOL.items()
     ),
-    *(_unset(setting, field) for setting, field in _FIELD_OF_SETTING.items()),
+    *(
+        _unset(setting, f"has a field of its own; remove it and set {field}")
+        for setting, field in FIELD_OF_SETTING.items()
+    ),
+    *(_unset_below(prefix, words) for prefix, words in REFUSED_PREFIXES.items()),
 )

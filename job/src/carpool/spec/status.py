@@ -25,7 +25,8 @@ Phase = Literal[
     "Failed",
     "Suspended",
 ]
-CONDITION_TYPES = ("Accepted", "Reserved", "ModelReady", "Finished", "Succeeded")
+AttemptOutcome = Literal["Succeeded", "PartiallySucceeded", "Failed", "Retryable", "Stopped"]
+CONDITION_TYPES = ("Accepted", "Reserved", "ModelReady", "Suspended", "Finished", "Succeeded")
 """The conditions of a job; others may be added by other controllers."""
 
 
@@ -45,8 +46,9 @@ class Condition(StrictModel):
 
     type: ConditionType = Field(
         description=(
-            "Accepted, Reserved, ModelReady, Finished (True at the end), or Succeeded (Unknown "
-            "until finished; True also for PartiallySucceeded)."
+            "Accepted, Reserved, ModelReady, Suspended (absent until the first suspension), "
+            "Finished (True at the end), or Succeeded (Unknown until finished; True also for "
+            "PartiallySucceeded)."
         ),
     )
     status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
@@ -111,6 +113,22 @@ class Failure(StrictModel):
     )
 
 
+class EndedAttempt(StrictModel):
+    """How the last attempt that is over came to its end."""
+
+    attempt: int = Field(ge=1, le=INT32_MAX, description="Its number.")
+    time: Timestamp = Field(description="When it ended.")
+    outcome: AttemptOutcome = Field(
+        description=(
+            "Succeeded or PartiallySucceeded; Failed: its end is the job's; Retryable: its failure "
+            "counts against backoffLimit; Stopped: it was suspended, or no node had room for its "
+            "driver, and it counts for nothing."
+        )
+    )
+    reason: Reason = Field(description="Why, as one CamelCase word.", examples=["DriverGone"])
+    message: Message = Field(description="Why, as a sentence.")
+
+
 class InferenceJobStatus(StrictModel):
     """What is known about the job."""
 
@@ -132,7 +150,23 @@ class InferenceJobStatus(StrictModel):
     attempt: int = Field(
         default=0, ge=0, le=INT32_MAX, description="Attempts started, this one included."
     )
-    start_time: Timestamp | None = Field(default=None, description="Start of the first attempt.")
+    attempt_spec: ShortText | None = Field(
+        default=None,
+        description="Fingerprint of the spec that this attempt works from.",
+    )
+    last_ended: EndedAttempt | None = Field(
+        default=None, description="How the last attempt that is over came to its end."
+    )
+    failed_attempts: int = Field(
+        default=0,
+        ge=0,
+        le=INT32_MAX,
+        description="Attempts that count against backoffLimit.",
+    )
+    start_time: Timestamp | None = Field(
+        default=None,
+        description="Start of the first attempt since creation or the last suspension.",
+    )
     completion_time: Timestamp | None = Field(default=None, description="End of the job.")
     progress: Progress | None = Field(default=None, description="How far the job is.")
     gpus: GpuStatus | None = Field(default=None, description="GPU slots of the job.")

@@ -10,6 +10,7 @@ reads it. A custom resource definition is generated from these models; what it c
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -25,6 +26,7 @@ INT64_MIN = -(2**63)
 _ABBREVIATION = re.compile(r"(?<=[a-z0-9])(?:Gpu|Id|Uid|Uuid)$")
 
 
+@cache
 def camel_case(name: str) -> str:
     """The name of a field in YAML; abbreviations are capitals, as Kubernetes writes them."""
     return _ABBREVIATION.sub(lambda found: found[0].upper(), to_camel(name))

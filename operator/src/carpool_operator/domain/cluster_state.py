@@ -115,6 +115,7 @@ class Pod:
         requests: of all containers as the scheduler counts them (native sidecars are added).
         job_uid: the job that it belongs to; None for pods that are not ours.
         role: driver or executor of that job; None for pods that are not ours.
+        attempt: of that job, from its label; None for pods that are not ours.
         node: that it is bound to, or pinned to by the operator; None while it waits.
         gpu: UUID that it was assigned.
         gated: whether our gate still holds it.
@@ -142,6 +143,7 @@ class Pod:
     node: str | None = None
     job_uid: str | None = None
     role: Role | None = None
+    attempt: int | None = None
     gpu: str | None = None
     gated: bool = False
     held_by_others: bool = False

@@ -99,6 +99,10 @@ class HandlerBackend(Backend):
     def peak_bytes(self) -> int:
         """Most memory that was in use on the device since `begin_peak`, model included."""
 
+    def paying_batch(self) -> int:
+        """The largest batch that is worth its memory, at most `max_batch` (launcher thread)."""
+        return self.max_batch
+
     def run(self, parts: Sequence[Items]) -> list[Rows]:
         """One batch from items to rows."""
         return self.collect(self.launch(self.stage(parts)))
@@ -146,6 +150,9 @@ class HandlerBackend(Backend):
             if self.max_batch > first:
                 use = replace(use, per_item=per_item_bytes(one, many, self.max_batch - first))
                 self._bound(use)
+        if (most := self.paying_batch()) < self.max_batch:
+            self._shrink(self.shapes.floor(most))
+            self.free_memory()
         for size in self.shapes.sizes:
             if size not in timings:
                 self._timed(size)

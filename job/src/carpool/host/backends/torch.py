@@ -6,24 +6,31 @@ threads, so every batch is padded to one shape and the threads are fixed.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 
 from carpool.host.backends.base import Items, OutOfMemory, gather
 from carpool.host.backends.handler_backend import HandlerBackend, check_rows
 from carpool.host.config import HostConfig
-from carpool.host.memory import ProcessMemory
+from carpool.host.memory import ProcessMemory, trim_heap
 from carpool.vision.handler import Handler, LoadContext, Rows
 
 _LANE_BATCH = 2
 """What one thread computes stays in its core's cache the better the smaller the batch is, and two
 items pay for most of a layer's fixed cost (benchmarks/host/results/whole_job.json has a plain loop
 at 1 to 8). All threads together need more, so that each has something to do at every layer."""
+_PAYS = 0.95
+"""A larger batch is worth its memory if an item of it takes at most so much of the time it takes
+alone. Two items pay by 10 % with YOLO-Fastest, whose layers are small, by 1 to 3 % with YOLO-v3,
+where they would take 115 MiB more in each lane (2 cores, CPU time)."""
+_TRIALS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +63,12 @@ class TorchBackend(HandlerBackend):
     def __init__(self, handler: Handler, config: HostConfig, generation: int) -> None:
         """Take what is to be run; see `Backend`."""
         self._device = torch.device(config.device)
-        in_lanes = handler.reentrant and self._device.type == "cpu"
-        if in_lanes:
+        self._in_lanes = handler.reentrant and self._device.type == "cpu"
+        if self._in_lanes:
             self.default_max_batch = _LANE_BATCH
         super().__init__(handler, config, generation)
-        self.lanes = config.lanes if in_lanes else 1
-        self._threads = 1 if in_lanes else config.compute_threads
+        self.lanes = config.lanes if self._in_lanes else 1
+        self._threads = 1 if self._in_lanes else config.compute_threads
 
     def load_model(self, context: LoadContext) -> None:
         """Fix threads and algorithms, then have the handler load its model."""
@@ -100,9 +107,30 @@ class TorchBackend(HandlerBackend):
         return ProcessMemory.peak_bytes()
 
     def free_memory(self) -> None:
-        """Have torch's allocator return the blocks that nothing uses."""
+        """Have the allocator return the blocks that nothing uses."""
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+        else:
+            trim_heap()
+
+    def paying_batch(self) -> int:
+        """In lanes of a CPU one item, where nothing is gained by two; elsewhere all that fits."""
+        config = self.config
+        asked = config.max_batch is not None or config.batch_sizes or config.deterministic
+        if not self._in_lanes or asked or self.max_batch == 1:
+            return self.max_batch
+        alone, together = (self._item_cpu_seconds(items) for items in (1, self.max_batch))
+        return self.max_batch if together <= _PAYS * alone else 1
+
+    def _item_cpu_seconds(self, items: int) -> float:
+        """CPU time of an item in a batch of so many: what else runs now does not show in it."""
+        batch = np.zeros((items, *self.handler.input_shape), np.uint8)
+        seconds = []
+        for _ in range(_TRIALS):
+            begun = time.thread_time()
+            self.run([batch])
+            seconds.append(time.thread_time() - begun)
+        return min(seconds) / items
 
     def stage(self, parts: Sequence[Items], key: Hashable = None) -> TorchBatch:  # noqa: ARG002 - a handler has one kind of items
         """Gather the parts and move them to the device."""

@@ -48,6 +48,7 @@ def observed_pod(raw: Mapping[str, Any]) -> Pod:
         node=intern(node) if node else None,
         job_uid=intern(cast("str", job_uid)) if ours else None,
         role=cast("Role", role) if ours else None,
+        attempt=attempt_of(labels) if ours else None,
         gpu=intern(gpu) if gpu else None,
         gated=gated,
         held_by_others=any(gate != names.GATE for gate in gates),
@@ -65,6 +66,12 @@ def observed_pod(raw: Mapping[str, Any]) -> Pod:
             else ()
         ),
     )
+
+
+def attempt_of(labels: Mapping[str, str]) -> int | None:
+    """The attempt of a job that a pod belongs to; None where no label says so."""
+    text = labels.get(names.ATTEMPT_LABEL, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else None
 
 
 def scheduling_of(spec: Mapping[str, Any]) -> Scheduling:

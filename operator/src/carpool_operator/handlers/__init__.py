@@ -1,0 +1,1 @@
+"""The edge to kopf: its events go to `reconcile`, and nothing of it goes further."""

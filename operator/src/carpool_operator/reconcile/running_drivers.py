@@ -1,0 +1,43 @@
+"""How many jobs have a driver, or are about to, by namespace.
+
+A driver counts from the decision to create it: between that and the pod's first event other jobs
+are decided upon, and each would see the same free place.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+
+class RunningDrivers:
+    """Jobs that take a place of `--max-running-jobs`."""
+
+    def __init__(self) -> None:
+        """Count nothing."""
+        self._running: set[str] = set()
+        self._starting: set[str] = set()
+        self._counted: dict[str, str] = {}
+        self._by_namespace: Counter[str] = Counter()
+
+    def note_running(self, job_uid: str, namespace: str, running: bool) -> None:
+        """Note whether a driver pod of the job lives."""
+        (self._running.add if running else self._running.discard)(job_uid)
+        self._count(job_uid, namespace)
+
+    def note_starting(self, job_uid: str, namespace: str, starting: bool) -> None:
+        """Note whether a driver of the job is being created."""
+        (self._starting.add if starting else self._starting.discard)(job_uid)
+        self._count(job_uid, namespace)
+
+    def others(self, job_uid: str, namespace: str) -> tuple[int, int]:
+        """Places taken by other jobs: in the namespace, and in all."""
+        own = job_uid in self._counted
+        return self._by_namespace[namespace] - own, len(self._counted) - own
+
+    def _count(self, job_uid: str, namespace: str) -> None:
+        takes = job_uid in self._running or job_uid in self._starting
+        if takes and job_uid not in self._counted:
+            self._counted[job_uid] = namespace
+            self._by_namespace[namespace] += 1
+        elif not takes and job_uid in self._counted:
+            self._by_namespace[self._counted.pop(job_uid)] -= 1

@@ -1,0 +1,107 @@
+"""Two replicas on a real API server: one writes, and a leader that was stopped does not go on."""
+
+from __future__ import annotations
+
+import signal
+
+from support import played_kubelet as played
+from support.operator_process import operator
+from support.played_cluster import PlayedCluster, always
+from support.watching import await_matching, await_object, condition
+
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+LOST_LEADERSHIP = 3
+
+
+def finished(raw) -> bool:
+    return condition(raw, "Finished")[0] == "True"
+
+
+def holder(lease) -> str:
+    return lease["spec"].get("holderIdentity", "")
+
+
+def writes_of(cluster, identity: str) -> list[tuple[str, str, int]]:
+    """All writes that a replica has sent, by the audit log: verb, path, code of the answer."""
+    return [
+        (event["verb"], event["requestURI"], event["responseStatus"]["code"])
+        for event in cluster.audit_events()
+        if identity in event.get("userAgent", "")
+        and event["verb"] not in ("get", "list", "watch")
+        and event["stage"] == "ResponseComplete"
+    ]
+
+
+def test_a_leader_that_was_stopped_for_longer_than_its_lease_writes_nothing_when_it_goes_on(
+    api, cluster, jobs_namespace, tmp_path
+):
+    jobs = played.jobs_path(jobs_namespace)
+    settings = {
+        "namespaces": jobs_namespace,
+        "lease_name": "two-replicas",
+        "lease_duration_seconds": "3",
+    }
+    with (
+        operator(cluster, tmp_path, pod_name="first", **settings) as first,
+        PlayedCluster(cluster, jobs_namespace, always("succeeds")) as played_cluster,
+    ):
+        api.post(jobs, played.cpu_job("of-first"))
+        await_object(api, jobs, "of-first", finished, "finished by the first")
+        with operator(cluster, tmp_path, pod_name="second", **settings) as second:
+            # Work is under way when the leader is stopped.
+            for number in range(5):
+                api.post(jobs, played.cpu_job(f"of-both-{number}"))
+            await_matching(api, jobs, lambda raw: bool(raw.get("status")), 2, "begun")
+            first.signal(signal.SIGSTOP)
+            before = writes_of(cluster, "(first_")
+            await_object(
+                api,
+                LEASES,
+                "two-replicas",
+                lambda lease: holder(lease).startswith("second_"),
+                "taken over",
+            )
+            api.post(jobs, played.cpu_job("of-second"))
+            await_matching(api, jobs, finished, 7, "all finished by the second")
+
+            first.signal(signal.SIGCONT)
+            assert first.wait() == LOST_LEADERSHIP
+            assert "Lost leadership" in first.text
+            after = writes_of(cluster, "(first_")[len(before) :]
+            # What it had sent before it was stopped may be answered later; a renewal is refused.
+            assert [write for write in after if "/leases/" not in write[1]] == []
+            assert all(code == 409 for _, _, code in after)
+            assert not second.ended
+    lease = api.get(f"{LEASES}/two-replicas")
+    assert lease["spec"]["leaseTransitions"] == 2
+    assert sorted(set(played_cluster.created)) == sorted(played_cluster.created)
+    assert len(played_cluster.created) == 7  # no attempt was begun twice
+
+
+def test_a_replica_that_ends_in_order_hands_over_at_once(api, cluster, jobs_namespace, tmp_path):
+    jobs = played.jobs_path(jobs_namespace)
+    settings = {
+        "namespaces": jobs_namespace,
+        "lease_name": "handed-over",
+        "lease_duration_seconds": "6",
+    }
+    api.post(LEASES, {"metadata": {"name": "handed-over"}, "spec": {"holderIdentity": ""}})
+    with (
+        operator(cluster, tmp_path, pod_name="first", **settings) as first,
+        PlayedCluster(cluster, jobs_namespace, always("succeeds")),
+    ):
+        await_object(
+            api, LEASES, "handed-over", lambda lease: holder(lease).startswith("first_"), "leads"
+        )
+        with operator(cluster, tmp_path, pod_name="second", **settings) as second:
+            assert first.terminate(10) == 0
+            await_object(
+                api,
+                LEASES,
+                "handed-over",
+                lambda lease: holder(lease).startswith("second_"),
+                "taken over",
+            )
+            api.post(jobs, played.cpu_job("after-all"))
+            await_object(api, jobs, "after-all", finished, "finished by the second")
+            assert not second.ended

@@ -1,0 +1,60 @@
+"""Who dies on the cluster, and how: the ways in which pods and what runs in them come to an end."""
+
+from __future__ import annotations
+
+import subprocess
+
+from support.cluster import JobsNamespace
+
+HOST = "model-host"
+
+# The brackets keep the shell from finding itself.
+_KILL_CHILD = """
+for process in /proc/[0-9]*; do
+    case "$(tr '\\0' ' ' <"$process/cmdline")" in
+        *[c]arpool.host.child*) kill -9 "${process#/proc/}" && echo "${process#/proc/}" ;;
+    esac
+done
+"""
+
+
+def kill_host_child(namespace: JobsNamespace, pod: str) -> None:
+    """SIGKILL the process that holds the model; its supervisor lives."""
+    words = ("exec", pod, "--container", HOST, "--", "sh", "-c", _KILL_CHILD)
+    killed = namespace.kubectl(*words).split()
+    assert len(killed) == 1, killed
+
+
+def kill_host_container(namespace: JobsNamespace, pod: str) -> None:
+    """SIGKILL the supervisor, and with it all of its container, from the node."""
+    kill_container(namespace, pod, HOST)
+
+
+def delete_pod(namespace: JobsNamespace, pod: str) -> None:
+    """Delete the pod as a user or a node's drain does."""
+    namespace.kubectl("delete", "pod", pod, "--wait=false")
+
+
+def kill_container(namespace: JobsNamespace, pod: str, container: str) -> None:
+    """SIGKILL process 1 of a container from the node: no signal that it could handle, no grace."""
+    found = namespace.pod(pod)
+    runtime, _, identity = _status(found, container)["containerID"].partition("://")
+    assert runtime == "containerd"
+    kill = ("ctr", "--namespace", "k8s.io", "tasks", "kill", "--signal", "SIGKILL", identity)
+    command = ["docker", "exec", found["spec"]["nodeName"], *kill]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def restarts(namespace: JobsNamespace, pod: str) -> dict[str, int]:
+    """How often kubelet has started each container of a pod again."""
+    found = namespace.pod(pod)["status"]
+    statuses = [*found.get("initContainerStatuses", []), *found["containerStatuses"]]
+    return {status["name"]: status["restartCount"] for status in statuses}
+
+
+def _status(pod: dict, container: str) -> dict:  # type: ignore[type-arg]  # the API server's JSON
+    found = pod["status"]
+    statuses = [*found.get("initContainerStatuses", []), *found["containerStatuses"]]
+    [status] = [status for status in statuses if status["name"] == container]
+    return status

@@ -1,0 +1,314 @@
+"""What is known of the cluster never turns back, and what changes nothing wakes nobody."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carpool_operator.domain import names
+from carpool_operator.domain.allocation.allocator import ClusterAllocator
+from carpool_operator.observability.health import WatchHealth
+from carpool_operator.reconcile.namespaces import Namespaces
+from carpool_operator.reconcile.observations import (
+    GPU_NODES_WATCH,
+    JOBS_WATCH,
+    NAMESPACES_WATCH,
+    NODES_WATCH,
+    PODS_WATCH,
+    Observations,
+)
+from carpool_operator.reconcile.running_drivers import RunningDrivers
+from carpool_operator.reconcile.sightings import Sightings
+from support.fake_clock import FakeClock
+
+
+class Told(ClusterAllocator):
+    """The allocator, which also notes what it was told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[str] = []
+
+    def pod_seen(self, pod) -> None:
+        self.notes.append(f"pod {pod.name}")
+        super().pod_seen(pod)
+
+    def pod_gone(self, uid: str) -> None:
+        self.notes.append(f"gone {uid}")
+        super().pod_gone(uid)
+
+    def node_gone(self, name: str) -> None:
+        self.notes.append(f"node gone {name}")
+        super().node_gone(name)
+
+
+class World:
+    """Observations and what they have told."""
+
+    def __init__(self, namespaces: Namespaces | None = None) -> None:
+        self.allocator = Told()
+        self.changed: list[str] = []
+        self.rooms = 0
+        self.namespaces = namespaces or Namespaces()
+        watched = [JOBS_WATCH, PODS_WATCH, NODES_WATCH, GPU_NODES_WATCH]
+        if self.namespaces.by_labels:
+            watched.append(NAMESPACES_WATCH)
+        self.clock = FakeClock()
+        self.health = WatchHealth(watched, self.clock)
+        self.health.begin()
+        self.observations = Observations(
+            self.allocator,
+            self.namespaces,
+            self.health,
+            job_changed=self.changed.append,
+            executors_changed=self.changed.append,
+            room_changed=self._room,
+        )
+
+    def _room(self) -> None:
+        self.rooms += 1
+
+
+def job(uid: str = "j1", version: int = 1, phase: str | None = None) -> dict[str, Any]:
+    return {
+        "metadata": {
+            "name": f"job-{uid}",
+            "namespace": "team",
+            "uid": uid,
+            "resourceVersion": str(version),
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "managedFields": [{"manager": "kubectl"}],
+        },
+        "spec": {},
+        "status": {"phase": phase} if phase else {},
+    }
+
+
+def pod(
+    uid: str = "p1", version: int = 1, role: str | None = "executor", **spec: Any
+) -> dict[str, Any]:
+    labels = {names.JOB_UID_LABEL: "j1", names.ROLE_LABEL: role, names.ATTEMPT_LABEL: "1"}
+    return {
+        "metadata": {
+            "name": uid,
+            "namespace": "team",
+            "uid": uid,
+            "resourceVersion": str(version),
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "labels": labels if role else {},
+        },
+        "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}], **spec},
+        "status": {"phase": "Pending"},
+    }
+
+
+def phase(raw: dict[str, Any], version: int, now: str) -> dict[str, Any]:
+    changed = deepcopy(raw)
+    changed["metadata"]["resourceVersion"] = str(version)
+    changed["status"]["phase"] = now
+    return changed
+
+
+def test_an_older_version_of_an_object_changes_nothing():
+    world = World()
+    world.observations.seen(JOBS_WATCH, job(version=5, phase="Starting"))
+    world.observations.seen(JOBS_WATCH, job(version=4))
+    assert world.observations.jobs["j1"]["status"] == {"phase": "Starting"}
+    assert world.changed == ["j1"]
+
+
+def test_an_object_that_is_gone_does_not_come_back_by_an_event_that_was_late():
+    world = World()
+    world.observations.seen(JOBS_WATCH, job(version=5))
+    world.observations.gone(JOBS_WATCH, job(version=6))
+    world.observations.seen(JOBS_WATCH, job(version=5))
+    world.observations.seen(JOBS_WATCH, job(version=7))
+    assert world.observations.jobs == {}
+
+
+def test_the_answer_to_an_own_write_and_the_event_of_it_are_one_change():
+    world = World()
+    answer = job(version=9, phase="Queued")
+    world.observations.seen(JOBS_WATCH, answer)
+    world.observations.seen(JOBS_WATCH, deepcopy(answer))
+    assert world.changed == ["j1"]
+
+
+def test_a_deletion_that_no_watch_told_of_is_found_by_the_next_list():
+    world = World()
+    for uid in ("p1", "p2"):
+        world.observations.seen(PODS_WATCH, pod(uid))
+    world.observations.listed(PODS_WATCH, frozenset({"p2"}))
+    assert "gone p1" in world.allocator.notes
+    assert [each.uid for each in world.observations.executors("j1")] == ["p2"]
+
+
+def test_a_pod_event_that_changes_nothing_that_counts_wakes_nobody():
+    world = World()
+    raw = pod()
+    world.observations.seen(PODS_WATCH, raw)
+    told, rooms = list(world.allocator.notes), world.rooms
+    world.changed.clear()
+    again = phase(raw, 2, "Pending")
+    again["metadata"]["annotations"] = None
+    again["status"]["conditions"] = []
+    world.observations.seen(PODS_WATCH, again)
+    assert world.changed == []
+    assert (world.allocator.notes, world.rooms) == (told, rooms)
+
+
+def test_a_pod_that_is_not_ours_makes_or_takes_room_and_belongs_to_no_job():
+    world = World()
+    world.observations.seen(PODS_WATCH, pod("other", role=None, nodeName="n1"))
+    assert world.allocator.notes == ["pod other"]
+    assert world.rooms == 1
+    assert world.changed == []
+
+
+def test_a_driver_takes_a_place_from_its_creation_to_its_end():
+    world = World()
+    running = world.observations.running
+    running.note_starting("j1", "team", True)
+    assert running.others("j2", "team") == (1, 1)
+    driver = pod("d1", role="driver")
+    world.observations.seen(PODS_WATCH, driver)
+    assert running.others("j2", "team") == (1, 1)
+    assert running.others("j1", "team") == (0, 0)
+    world.observations.seen(PODS_WATCH, phase(driver, 2, "Failed"))
+    assert running.others("j2", "team") == (0, 0)
+
+
+def test_everything_is_listed_when_each_object_of_each_list_was_seen():
+    world = World()
+    for plural in (PODS_WATCH, NODES_WATCH, GPU_NODES_WATCH):
+        world.observations.listed(plural, frozenset())
+    world.observations.listed(JOBS_WATCH, frozenset({"j1", "j2"}))
+    world.observations.seen(JOBS_WATCH, job("j1"))
+    assert world.health.unready() == ["inferencejobs: not listed yet"]
+    # One that is deleted between the list and its event counts as seen.
+    world.observations.gone(JOBS_WATCH, job("j2"))
+    assert world.health.unready() == []
+
+
+def test_a_job_of_half_its_size_is_kept():
+    world = World()
+    world.observations.seen(JOBS_WATCH, job())
+    assert "managedFields" not in world.observations.jobs["j1"]["metadata"]
+
+
+def test_a_namespace_that_gets_the_label_brings_its_jobs():
+    world = World(Namespaces(selector={"carpool": "on"}))
+    world.observations.seen(JOBS_WATCH, job())
+    assert not world.observations.served(world.observations.jobs["j1"])
+    world.changed.clear()
+    team = {
+        "metadata": {
+            "name": "team",
+            "uid": "n1",
+            "resourceVersion": "3",
+            "labels": {"carpool": "on", "more": "labels"},
+        }
+    }
+    world.observations.seen(NAMESPACES_WATCH, team)
+    assert world.observations.served(world.observations.jobs["j1"])
+    assert world.changed == ["j1"]
+    world.observations.gone(NAMESPACES_WATCH, team)
+    assert not world.observations.served(world.observations.jobs["j1"])
+
+
+def test_a_namespace_that_loses_the_label_is_served_no_more():
+    world = World(Namespaces(selector={"carpool": "on"}))
+    team = {"metadata": {"name": "team", "uid": "n1", "resourceVersion": "3"}}
+    labelled = deepcopy(team)
+    labelled["metadata"]["labels"] = {"carpool": "on"}
+    world.observations.seen(NAMESPACES_WATCH, labelled)
+    team["metadata"]["resourceVersion"] = "4"
+    world.observations.seen(NAMESPACES_WATCH, team)
+    assert not world.namespaces.served("team")
+
+
+@pytest.mark.parametrize(
+    ("names_", "namespace", "served"),
+    [((), "any", True), (("a", "b"), "b", True), (("a", "b"), "c", False)],
+)
+def test_namespaces_by_name(names_, namespace, served):
+    assert Namespaces(names_).served(namespace) is served
+
+
+def test_a_node_that_is_gone_is_forgotten_by_name():
+    world = World()
+    node = {"metadata": {"name": "n1", "uid": "u1", "resourceVersion": "1"}, "status": {}}
+    world.observations.seen(NODES_WATCH, node)
+    world.observations.gone(NODES_WATCH, node)
+    assert world.allocator.notes == ["node gone n1"]
+
+
+def test_a_stalled_watch_makes_the_operator_unready_and_then_dead():
+    world = World()
+    for plural in (JOBS_WATCH, PODS_WATCH, NODES_WATCH, GPU_NODES_WATCH):
+        world.observations.listed(plural, frozenset())
+    world.clock.now += 100
+    for plural in (JOBS_WATCH, NODES_WATCH, GPU_NODES_WATCH):
+        world.observations.alive(plural)
+    world.clock.now += 100
+    assert world.health.unready() == ["pods: nothing for 200 s"]
+    assert world.health.dead() == []
+    world.clock.now += 500
+    assert "pods: nothing for 700 s" in world.health.dead()
+    for plural in (JOBS_WATCH, PODS_WATCH, NODES_WATCH, GPU_NODES_WATCH):
+        world.observations.alive(plural)
+    assert world.health.dead() == []
+    assert world.health.unready() == []
+
+
+def test_a_replica_that_stands_by_is_ready_and_alive():
+    health = WatchHealth(["pods"], FakeClock())
+    assert health.unready() == []
+    assert health.dead() == []
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.integers(1, 9), st.sampled_from(["seen", "gone"])),
+        max_size=40,
+    )
+)
+def test_versions_only_grow_and_nothing_comes_back(steps):
+    sightings = Sightings()
+    newest: dict[str, int] = {}
+    gone: set[str] = set()
+    for uid, version, kind in steps:
+        if kind == "gone":
+            assert sightings.gone(uid) is (uid in newest)
+            gone.add(uid)
+            newest.pop(uid, None)
+        else:
+            news = uid not in gone and version > newest.get(uid, 0)
+            assert sightings.seen(uid, str(version)) is news
+            if news:
+                newest[uid] = version
+    assert len(sightings) == len(newest)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["j1", "j2", "j3"]), st.sampled_from(["run", "start"]), st.booleans()
+        ),
+        max_size=40,
+    )
+)
+def test_places_are_counted_once_a_job(steps):
+    running = RunningDrivers()
+    of = {"j1": "team-a", "j2": "team-a", "j3": "team-b"}
+    held: dict[str, set[str]] = {uid: set() for uid in of}
+    for uid, kind, value in steps:
+        (running.note_running if kind == "run" else running.note_starting)(uid, of[uid], value)
+        (held[uid].add if value else held[uid].discard)(kind)
+    taken = {uid for uid, kinds in held.items() if kinds}
+    assert running.others("none", "team-a") == (len(taken & {"j1", "j2"}), len(taken))
+    assert running.others("j1", "team-a") == (len(taken & {"j2"}), len(taken - {"j1"}))
