@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from carpool.errors import ModelFormatError
 from carpool.vision.oracle import ColourOracle
 
 FREE_FRAMES = 24
@@ -42,3 +43,10 @@ class HeldOracle(ColourOracle):
             (self._hold / socket.gethostname()).touch()
         while not go.exists():
             threading.Event().wait(0.05)  # between two machines nothing tells of a new file
+
+
+class Unloadable(ColourOracle):
+    """The oracle, if it could be loaded."""
+
+    def load(self, context: Any) -> None:
+        raise ModelFormatError("it was made not to load")
