@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -54,12 +55,24 @@ class OperatorProcess:
             )
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def text(self) -> str:
         return self.log.read_text(errors="replace")
 
     @property
     def ended(self) -> bool:
         return self._process.poll() is not None
+
+    def await_listed(self) -> None:
+        """Wait until it leads and has listed everything; its log is the signal."""
+        deadline = time.monotonic() + PATIENCE
+        while "Listed everything" not in self.text:
+            assert not self.ended, self.text
+            assert time.monotonic() < deadline, self.text
+            time.sleep(0.02)
 
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
@@ -90,10 +103,21 @@ class OperatorProcess:
         return _get(self.probe_port, path)
 
     def metric(self, name: str) -> float:
-        """Sum over all series of a metric."""
+        """Sum over all series of a metric, or the one of `name{label="value"}`."""
         _, text = _get(self.metrics_port, "/metrics")
-        lines = [line for line in text.splitlines() if line.partition("{")[0].split()[0] == name]
+        lines = [
+            line
+            for line in text.splitlines()
+            if name in (line.partition("{")[0].split()[0], line.rsplit(" ", 1)[0])
+        ]
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+
+    def buckets(self, name: str) -> dict[str, float]:
+        """Cumulative counts of a histogram without labels, by upper bound."""
+        _, text = _get(self.metrics_port, "/metrics")
+        start = f'{name}_bucket{{le="'
+        found = [line[len(start) :] for line in text.splitlines() if line.startswith(start)]
+        return {line.split('"')[0]: float(line.rsplit(" ", 1)[1]) for line in found}
 
 
 @contextmanager

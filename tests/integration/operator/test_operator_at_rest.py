@@ -155,13 +155,28 @@ def test_probes_and_metrics_tell_how_it_is(api, cluster, jobs_namespace, tmp_pat
         assert time.monotonic() - started < 5
 
 
+def test_the_age_of_a_watch_is_how_long_it_brought_nothing(
+    api, cluster, jobs_namespace, nodes, tmp_path
+):
+    """Of a watch of kopf's, too, which tells nobody of bookmarks."""
+    name = 'carpool_watch_age_seconds{resource="nodes"}'
+    with operator(cluster, tmp_path, namespaces=jobs_namespace) as running:
+        running.await_listed()
+        deadline = time.monotonic() + 30
+        while (age := running.metric(name)) < 0.5:
+            assert time.monotonic() < deadline
+        api.merge(f"/api/v1/nodes/{nodes[0]}", {"metadata": {"labels": {"looked": "at"}}})
+        while running.metric(name) >= age:
+            assert time.monotonic() < deadline
+
+
 def test_namespaces_are_chosen_by_label_and_a_label_is_enough_to_begin(
     api, cluster, jobs_namespace, tmp_path
 ):
     jobs, pods = played.jobs_path(jobs_namespace), played.pods_path(jobs_namespace)
     with operator(cluster, tmp_path, namespace_selector=f"carpool={jobs_namespace}") as running:
         api.post(jobs, played.cpu_job("labelled"))
-        await_listed(running)
+        running.await_listed()
         assert "status" not in api.get(f"{jobs}/labelled")
         api.merge(
             f"/api/v1/namespaces/{jobs_namespace}",
@@ -170,10 +185,3 @@ def test_namespaces_are_chosen_by_label_and_a_label_is_enough_to_begin(
         await_matching(
             api, pods, lambda _: True, 1, "driver", labelSelector="carpool.dev/role=driver"
         )
-
-
-def await_listed(running) -> None:
-    """Wait until it has listed everything."""
-    while "Listed everything" not in running.text:
-        assert not running.ended, running.text
-        time.sleep(0.02)

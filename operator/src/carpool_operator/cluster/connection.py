@@ -64,7 +64,12 @@ class Connection:
     def client(self, guard: Guard | None = None) -> ApiClient:
         """A client of the library's, whose writes are sent only while `guard` does not raise."""
         configuration = Configuration.__deepcopy__(self._configuration, {})
-        configuration.client_session_kwargs = {"middlewares": (self._authorise,)}
+        # The environment's proxies are for other hosts, and asking for them costs each request two
+        # turns of a thread pool; a kubeconfig names a proxy by itself.
+        configuration.client_session_kwargs = {
+            "middlewares": (self._authorise,),
+            "trust_env": False,
+        }
         if guard is not None:
             configuration.client_session_kwargs["request_class"] = _guarded(guard)
         return ApiClient(configuration)

@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 _CONTROLLER = "carpool.dev/operator"
 _LONGEST_NOTE = 1024
 """Characters; the API server refuses more."""
-_MOST_PENDING = 1000
+_MOST_PENDING = 2000
+_AT_ONCE = 4
 
 
 class EventPoster:
@@ -32,7 +33,7 @@ class EventPoster:
         self._client = client
         self._identity = identity[:128]
         self._pending: deque[Json] = deque(maxlen=_MOST_PENDING)
-        self._added = asyncio.Event()
+        self._waiting = asyncio.Semaphore(0)
 
     def post(
         self, about: Json, kind: Literal["Normal", "Warning"], reason: str, message: str
@@ -63,18 +64,22 @@ class EventPoster:
         if len(self._pending) == self._pending.maxlen:
             log.warning("Dropped the oldest event, since too many wait to be posted")
         self._pending.append(event)
-        self._added.set()
+        self._waiting.release()
 
     async def run(self) -> None:
-        """Post one after the other until cancelled.
+        """Post, a few at a time, until cancelled.
 
         Raises:
             LeadershipLost: nothing may be written any more.
         """
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_AT_ONCE):
+                group.create_task(self._work())
+
+    async def _work(self) -> None:
         while True:
-            await self._added.wait()
-            self._added.clear()
-            while self._pending:
+            await self._waiting.acquire()
+            if self._pending:
                 await self._send(self._pending.popleft())
 
     async def _send(self, event: Json) -> None:

@@ -86,6 +86,12 @@ EVICTIONS = Counter(
     ["reason"],
     registry=REGISTRY,
 )
+UNREADABLE = Counter(
+    "carpool_unreadable_objects_total",
+    "Objects that came from a watch and could not be understood, by resource.",
+    ["resource"],
+    registry=REGISTRY,
+)
 POLLS = Counter(
     "carpool_progress_polls_total",
     "Polls of drivers' progress, by result: answered, or why not.",

@@ -11,19 +11,19 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from carpool_operator.domain.allocation.interface import Allocator
-from carpool_operator.domain.cluster_state import Pod
+from carpool_operator.domain.cluster_state import GpuInventory, Node, Pod
 from carpool_operator.domain.job.driver_reading import driver_of
-from carpool_operator.domain.job.observed import Driver
 from carpool_operator.domain.observed.gpu_nodes import observed_gpus
 from carpool_operator.domain.observed.nodes import observed_node
 from carpool_operator.domain.observed.pods import observed_pod
 from carpool_operator.observability.health import WatchHealth
-from carpool_operator.observability.metrics import JOBS
+from carpool_operator.observability.metrics import JOBS, UNREADABLE
+from carpool_operator.reconcile.job_pods import JobPods
 from carpool_operator.reconcile.namespaces import Namespaces
-from carpool_operator.reconcile.running_drivers import RunningDrivers
 from carpool_operator.reconcile.sightings import Sightings
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,8 @@ NODES_WATCH: Final = "nodes"
 GPU_NODES_WATCH: Final = "gpunodes"
 NAMESPACES_WATCH: Final = "namespaces"
 _NO_PHASE: Final = "New"
+_FRESH: Final = 30.0
+"""Seconds between reports of a node's agent after which the GPUs may have counted as stale."""
 
 
 class Observations:
@@ -62,7 +64,7 @@ class Observations:
             room_changed: is called when the allocator may decide something new.
         """
         self.jobs: dict[str, Json] = {}
-        self.running = RunningDrivers()
+        self.pods = JobPods()
         self._allocator = allocator
         self._namespaces = namespaces
         self._health = health
@@ -73,21 +75,13 @@ class Observations:
         if namespaces.by_labels:
             watched.append(NAMESPACES_WATCH)
         self._sightings = {name: Sightings() for name in watched}
-        self._drivers: dict[str, dict[str, Driver]] = {}
-        self._executors: dict[str, dict[str, Pod]] = {}
         self._pods: dict[str, Pod] = {}
+        self._nodes: dict[str, Node] = {}
+        self._inventories: dict[str, GpuInventory] = {}
         self._names: dict[str, str] = {}
         self._phases: Counter[str] = Counter()
 
     # What is asked
-
-    def drivers(self, job_uid: str) -> tuple[Driver, ...]:
-        """The driver pods of a job."""
-        return tuple(self._drivers.get(job_uid, {}).values())
-
-    def executors(self, job_uid: str) -> tuple[Pod, ...]:
-        """The executor pods of a job."""
-        return tuple(self._executors.get(job_uid, {}).values())
 
     def served(self, job: Mapping[str, Any]) -> bool:
         """Whether the job's namespace is one of ours."""
@@ -107,7 +101,12 @@ class Observations:
             return
         metadata = raw["metadata"]
         if sightings.seen(metadata["uid"], metadata["resourceVersion"]):
-            self._take(plural, raw)
+            try:
+                self._take(plural, raw)
+            except Exception:
+                # One object that nobody foresaw must not end the watch of all others.
+                UNREADABLE.labels(plural).inc()
+                log.exception("Could not read an object", extra=_named(plural, metadata))
         self._note_sync(plural)
 
     def gone(self, plural: str, raw: Json) -> None:
@@ -153,13 +152,17 @@ class Observations:
             self._job_gone(uid)
         elif plural == PODS_WATCH:
             self._pod_gone(uid)
+        elif (name := self._names.pop(uid, None)) is None:
+            return
         elif plural == NODES_WATCH:
-            self._allocator.node_gone(self._names.pop(uid))
+            self._nodes.pop(name, None)
+            self._allocator.node_gone(name)
             self._room_changed()
         elif plural == GPU_NODES_WATCH:
-            self._allocator.gpus_gone(self._names.pop(uid))
+            self._inventories.pop(name, None)
+            self._allocator.gpus_gone(name)
             self._room_changed()
-        elif (name := self._names.pop(uid, None)) is not None:
+        else:
             self._namespaces.gone(name)
 
     # Jobs
@@ -170,6 +173,8 @@ class Observations:
         uid = raw["metadata"]["uid"]
         before = self.jobs.get(uid)
         self.jobs[uid] = raw
+        if before is None:
+            self._disown(uid)
         self._count(before, -1)
         self._count(raw, +1)
         self._job_changed(uid)
@@ -192,53 +197,66 @@ class Observations:
 
     # Pods, nodes, GPUs
 
+    def _disown(self, job_uid: str) -> None:
+        """Take pods from a job that has just become known and is of another namespace."""
+        for pod in [self._pods[uid] for uid in self.pods.uids(job_uid)]:
+            owned = self._owned(pod)
+            if owned.job_uid is None:
+                self.pods.drop(job_uid, pod.namespace, pod.uid)
+                self._pods[pod.uid] = owned
+                self._allocator.pod_seen(owned)
+
+    def _owned(self, pod: Pod) -> Pod:
+        """The pod, as nobody's where it claims a job of another namespace.
+
+        Labels are for whoever may create pods in some namespace to write: they must not reach for
+        what another namespace was given.
+        """
+        job = self.jobs.get(pod.job_uid) if pod.job_uid is not None else None
+        if job is None or job["metadata"]["namespace"] == pod.namespace:
+            return pod
+        told = {"pod": f"{pod.namespace}/{pod.name}", "job_uid": pod.job_uid}
+        log.warning("Pod claims a job of another namespace", extra=told)
+        return replace(pod, job_uid=None, role=None, gpu=None, reserved=())
+
     def _pod_seen(self, raw: Json) -> None:
-        pod = observed_pod(raw)
+        pod = self._owned(observed_pod(raw))
         before = self._pods.get(pod.uid)
         self._pods[pod.uid] = pod
         if pod != before:
             self._allocator.pod_seen(pod)
             self._room_changed()
-        job_uid = pod.job_uid
-        if job_uid is None:
+        if pod.job_uid is None:
             return
         if pod.role == "driver":
-            driver = driver_of(raw)
-            known = self._drivers.setdefault(job_uid, {})
-            if known.get(pod.uid) == driver and pod == before:
-                return
-            known[pod.uid] = driver
-            self._note_running(job_uid, pod.namespace)
-            self._job_changed(job_uid)
+            news = self.pods.put_driver(pod.job_uid, pod.namespace, driver_of(raw))
+            if news or pod != before:
+                self._job_changed(pod.job_uid)
         elif pod != before:
-            self._executors.setdefault(job_uid, {})[pod.uid] = pod
-            self._executors_changed(job_uid)
+            self.pods.put_executor(pod.job_uid, pod)
+            self._executors_changed(pod.job_uid)
 
     def _pod_gone(self, uid: str) -> None:
-        pod = self._pods.pop(uid)
+        pod = self._pods.pop(uid, None)
+        if pod is None:
+            return  # one that could not be read
         self._allocator.pod_gone(uid)
         self._room_changed()
         if pod.job_uid is None:
             return
+        self.pods.drop(pod.job_uid, pod.namespace, uid)
         if pod.role == "driver":
-            _drop(self._drivers, pod.job_uid, uid)
-            self._note_running(pod.job_uid, pod.namespace)
             self._job_changed(pod.job_uid)
         else:
-            _drop(self._executors, pod.job_uid, uid)
             self._executors_changed(pod.job_uid)
 
-    def _note_running(self, job_uid: str, namespace: str) -> None:
-        drivers: Iterable[Driver] = self._drivers.get(job_uid, {}).values()
-        running = any(not driver.gone for driver in drivers)
-        self.running.note_running(job_uid, namespace, running)
-        if running:
-            # From here on the pod itself takes the place.
-            self.running.note_starting(job_uid, namespace, starting=False)
-
     def _node_seen(self, raw: Json) -> None:
-        self._names[raw["metadata"]["uid"]] = raw["metadata"]["name"]
-        self._allocator.node_seen(observed_node(raw))
+        node = observed_node(raw)
+        self._names[raw["metadata"]["uid"]] = node.name
+        if self._nodes.get(node.name) == node:
+            return  # a heartbeat
+        self._nodes[node.name] = node
+        self._allocator.node_seen(node)
         self._room_changed()
 
     def _gpus_seen(self, raw: Json) -> None:
@@ -246,12 +264,24 @@ class Observations:
         inventory = observed_gpus(raw)
         if inventory is None:
             return
+        before = self._inventories.get(inventory.node)
+        self._inventories[inventory.node] = inventory
         self._allocator.gpus_seen(inventory)
-        self._room_changed()
+        if before is None or _says_more(before, inventory):
+            self._room_changed()
 
 
-def _drop(records: dict[str, Any], job_uid: str, uid: str) -> None:
-    of_job = records.get(job_uid, {})
-    of_job.pop(uid, None)
-    if not of_job:
-        records.pop(job_uid, None)
+def _says_more(before: GpuInventory, now: GpuInventory) -> bool:
+    """Whether a report is more than another heartbeat in time."""
+    return (
+        now.heartbeat - before.heartbeat > _FRESH
+        or replace(now, heartbeat=before.heartbeat) != before
+    )
+
+
+def _named(plural: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "resource": plural,
+        "namespace": metadata.get("namespace"),
+        "object": metadata.get("name"),
+    }

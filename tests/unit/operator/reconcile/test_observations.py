@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from carpool_operator.domain import names
 from carpool_operator.domain.allocation.allocator import ClusterAllocator
+from carpool_operator.domain.cluster_state import Pod
 from carpool_operator.observability.health import WatchHealth
+from carpool_operator.observability.metrics import UNREADABLE
 from carpool_operator.reconcile.namespaces import Namespaces
 from carpool_operator.reconcile.observations import (
     GPU_NODES_WATCH,
@@ -32,8 +34,10 @@ class Told(ClusterAllocator):
     def __init__(self) -> None:
         super().__init__()
         self.notes: list[str] = []
+        self.last: dict[str, Pod] = {}
 
     def pod_seen(self, pod) -> None:
+        self.last[pod.uid] = pod
         self.notes.append(f"pod {pod.name}")
         super().pod_seen(pod)
 
@@ -144,7 +148,7 @@ def test_a_deletion_that_no_watch_told_of_is_found_by_the_next_list():
         world.observations.seen(PODS_WATCH, pod(uid))
     world.observations.listed(PODS_WATCH, frozenset({"p2"}))
     assert "gone p1" in world.allocator.notes
-    assert [each.uid for each in world.observations.executors("j1")] == ["p2"]
+    assert [each.uid for each in world.observations.pods.executors("j1")] == ["p2"]
 
 
 def test_a_pod_event_that_changes_nothing_that_counts_wakes_nobody():
@@ -171,7 +175,7 @@ def test_a_pod_that_is_not_ours_makes_or_takes_room_and_belongs_to_no_job():
 
 def test_a_driver_takes_a_place_from_its_creation_to_its_end():
     world = World()
-    running = world.observations.running
+    running = world.observations.pods.running
     running.note_starting("j1", "team", True)
     assert running.others("j2", "team") == (1, 1)
     driver = pod("d1", role="driver")
@@ -192,6 +196,79 @@ def test_everything_is_listed_when_each_object_of_each_list_was_seen():
     # One that is deleted between the list and its event counts as seen.
     world.observations.gone(JOBS_WATCH, job("j2"))
     assert world.health.unready() == []
+
+
+def test_a_heartbeat_of_a_node_wakes_nobody():
+    world = World()
+    node = {
+        "metadata": {"name": "n1", "uid": "u1", "resourceVersion": "1"},
+        "status": {"conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": "a"}]},
+    }
+    world.observations.seen(NODES_WATCH, node)
+    assert world.rooms == 1
+    beat = deepcopy(node)
+    beat["metadata"]["resourceVersion"] = "2"
+    beat["status"]["conditions"][0]["lastHeartbeatTime"] = "b"
+    world.observations.seen(NODES_WATCH, beat)
+    assert world.rooms == 1
+    cordoned = deepcopy(beat)
+    cordoned["metadata"]["resourceVersion"] = "3"
+    cordoned["spec"] = {"unschedulable": True}
+    world.observations.seen(NODES_WATCH, cordoned)
+    assert world.rooms == 2
+
+
+def test_a_report_of_gpus_that_is_in_time_and_says_nothing_new_wakes_nobody():
+    def report(version: int, seconds: int, health: str = "Healthy") -> dict[str, Any]:
+        gpu = {"uuid": "GPU-1", "product": "H100", "memory": "80Gi", "health": health}
+        return {
+            "metadata": {"name": "n1", "uid": "u1", "resourceVersion": str(version)},
+            "status": {
+                "bootId": "b",
+                "heartbeatTime": f"2026-01-01T00:{seconds // 60:02}:{seconds % 60:02}Z",
+                "gpus": [gpu],
+            },
+        }
+
+    world = World()
+    rooms = []
+    for version, (seconds, health) in enumerate(
+        [(0, "Healthy"), (10, "Healthy"), (20, "Lost"), (30, "Lost"), (90, "Lost")]
+    ):
+        world.observations.seen(GPU_NODES_WATCH, report(version + 1, seconds, health))
+        rooms.append(world.rooms)
+    assert rooms == [1, 1, 2, 2, 3]  # the last one comes so late that the GPUs were stale
+
+
+@pytest.mark.parametrize("job_first", [True, False])
+@pytest.mark.parametrize("role", ["driver", "executor"])
+def test_a_pod_of_another_namespace_cannot_claim_a_job(job_first, role):
+    world = World()
+    stranger = pod("stranger", role=role)
+    stranger["metadata"]["namespace"] = "elsewhere"
+    for step in (1, 2) if job_first else (2, 1):
+        if step == 1:
+            world.observations.seen(JOBS_WATCH, job("j1"))
+        else:
+            world.observations.seen(PODS_WATCH, stranger)
+    assert world.observations.pods.drivers("j1") == ()
+    assert world.observations.pods.executors("j1") == ()
+    assert world.observations.pods.running.others("j2", "team") == (0, 0)
+    assert world.observations.pods.running.others("j2", "elsewhere") == (0, 0)
+    assert world.allocator.last["stranger"].job_uid is None
+    world.observations.gone(PODS_WATCH, stranger)
+
+
+def test_an_object_that_cannot_be_read_is_counted_and_ends_nothing():
+    world = World()
+    before = UNREADABLE.labels(PODS_WATCH)._value.get()
+    broken = pod("broken")
+    broken["spec"]["containers"] = "none"
+    world.observations.seen(PODS_WATCH, broken)
+    assert UNREADABLE.labels(PODS_WATCH)._value.get() == before + 1
+    world.observations.seen(PODS_WATCH, pod("whole"))
+    assert [each.uid for each in world.observations.pods.executors("j1")] == ["whole"]
+    world.observations.gone(PODS_WATCH, broken)
 
 
 def test_a_job_of_half_its_size_is_kept():
