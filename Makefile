@@ -53,7 +53,7 @@ lint: setup ## Check format, lint rules, types, the direction of imports, Docker
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python hack/check_tree.py
-	@if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint $$(git ls-files '*Dockerfile'); fi
+	@$(BIN)/hadolint $$(git ls-files '*Dockerfile')
 
 .PHONY: format
 format: setup ## Format the code and apply the safe fixes
@@ -67,7 +67,7 @@ hooks: setup ## Install the pre-commit hooks (local: they run the tools of .venv
 .PHONY: lock
 lock: ## Bring requirements.lock up to the pyproject.toml (LOCK_OPTIONS=--upgrade: newest versions)
 	@$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url $(LOCK_OPTIONS) \
-		--python-version 3.11 job/pyproject.toml --all-extras --group pyproject.toml:dev \
+		--python-version 3.11 job/pyproject.toml operator/pyproject.toml --all-extras --group pyproject.toml:dev \
 		--no-emit-package carpool --custom-compile-command "make lock" -o requirements.lock
 
 .PHONY: cluster

@@ -16,6 +16,7 @@ from pathlib import Path
 import kubectl
 from diagnose import diagnose
 from docker_daemon import check_privileged, docker, docker_answers, stop_docker
+from go_tools import go_tool
 from job_images import JOB, JOB_WITHOUT_TORCH, OPERATOR, build_images
 from kind_cluster import empty_shared, ensure_nodes, load_image, remove_nodes, s3_address
 from locks import alone
@@ -23,7 +24,7 @@ from node_image import ensure_node_image
 from object_store import ACCESS_KEY, BUCKET, IN_CLUSTER, SECRET_KEY, ensure_object_store
 from pod_network import connect_pods, simplify_dns
 from progress import Unsupported, say, step
-from settings import CACHE, KUBECONFIG, NAME, NODES, SHARED, STATE, WORKERS
+from settings import CACHE, HELM, KUBECONFIG, NAME, NODES, SHARED, STATE, WORKERS
 from traces import traces
 
 UNSUPPORTED = 3
@@ -104,6 +105,7 @@ def main() -> None:
     names = ("job", "job-without-torch", "operator")
     building.add_argument("--only", action="append", default=[], choices=names)
     verbs.add_parser("facts", help="print where everything is, as JSON")
+    verbs.add_parser("helm", help="print where the command helm is; the first time builds it")
     loading = verbs.add_parser("load", help="give nodes an image that Docker has")
     loading.add_argument("image", nargs="?", default=JOB_WITHOUT_TORCH, help="default: %(default)s")
     loading.add_argument("--node", action="append", choices=WORKERS, help="default: all workers")
@@ -113,6 +115,9 @@ def main() -> None:
     match options.verb:
         case "facts":
             facts()
+        case "helm":
+            with alone("helm"):
+                print(go_tool(HELM))  # noqa: T201 - the answer
         case "cache":
             print(CACHE)  # noqa: T201 - the answer
         case "traces":

@@ -64,6 +64,7 @@ PUBLISHED_NODE_IMAGE = (
 
 KIND = "sigs.k8s.io/kind@v0.33.0"
 COREDNS = "github.com/coredns/coredns@v1.13.1"
+HELM = "helm.sh/helm/v4/cmd/helm@v4.3.1"
 VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 
 DEBIAN = "bookworm"

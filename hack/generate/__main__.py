@@ -1,4 +1,4 @@
-"""Write what is generated from `carpool.spec`: the CRDs, the chart's copy of them, the reference.
+"""Write CRDs and reference, from `carpool.spec`, and the chart's README, from its values.
 
 Usage: python hack/generate [--check]
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from chart_readme import chart_readme
 from reference import reference
 
 from carpool.spec.crd import GPU_NODES, INFERENCE_JOBS, custom_resource_definition
@@ -29,6 +30,8 @@ def generated() -> dict[Path, str]:
         if len(text.encode()) > MOST_BYTES:
             raise SystemExit(f"{resource.name}: more than {MOST_BYTES} bytes: shorten descriptions")
         files |= {ROOT / folder / f"{resource.name}.yaml": text for folder in CRD_FOLDERS}
+    chart = ROOT / "charts" / "carpool"
+    files[chart / "README.md"] = chart_readme((chart / "values.yaml").read_text())
     files[ROOT / "docs" / "reference.md"] = reference((INFERENCE_JOBS, GPU_NODES))
     return files
 
@@ -43,7 +46,7 @@ def main() -> int:
     )
     if "--check" in sys.argv[1:]:
         for path in [*wrong, *stale]:
-            print(f"{path.relative_to(ROOT)}: not what carpool.spec says; run `make generate`")  # noqa: T201
+            print(f"{path.relative_to(ROOT)}: not as it is generated; run `make generate`")  # noqa: T201
         return bool(wrong or stale)
     for path in stale:
         path.unlink()

@@ -33,6 +33,7 @@ from one message, so that it survives pickling between Spark's processes.
     │   ├── ProtocolError         the two ends do not speak the same protocol
     │   └── RequestPoisoned       a request was in flight at three deaths of the host
     └── JobFailed
+        ├── SparkFailed           Spark did not start, or ended, or gave a task up  (retryable)
         └── TooManyBadInputs      more bad input than failurePolicy allows
 """
 
@@ -186,6 +187,12 @@ class RequestPoisoned(HostError):
 
 class JobFailed(CarpoolError):
     """The job ended without its result."""
+
+
+class SparkFailed(JobFailed):
+    """Spark did not start, has ended, or gave a task up for a reason that is none of ours."""
+
+    retryable = True
 
 
 class TooManyBadInputs(JobFailed):

@@ -114,4 +114,4 @@ def test_a_jvm_that_dies_fails_the_job_in_words(clips, tmp_path):
         running.wait_for_no_process()
     assert ended.code == 1
     assert ended.result["phase"] == "Failed"
-    assert "carpool: JobFailed: " in ended.stderr
+    assert "carpool: SparkFailed: " in ended.stderr

@@ -29,7 +29,7 @@ def test_a_stream_that_is_no_terminal_gets_lines_with_frames_and_percent():
     with terminal_reporter(stream) as reporter:
         assert isinstance(reporter, LineReporter)
         reporter.phase("Planning")
-        reporter.planned(total=400, done=100, videos=2, units=4)
+        reporter.planned(total=400, done=100, failed=0, videos=2, units=4)
         reporter.phase("Detecting")
         reporter.advanced(100)
         reporter.advanced(100)

@@ -4,8 +4,9 @@ import pytest
 
 from carpool.errors import SpecError
 from carpool.host.config import HostConfig
-from carpool.spark.cluster_executors import DriverPod, spark_settings
-from carpool.spark.executor_pod import SCRATCH, executor_pod
+from carpool.spark.cluster_executors import ClusterExecutors, spark_settings
+from carpool.spark.driver_pod import DriverPod
+from carpool.spark.executor_pod import SCRATCH, Door, executor_pod
 from carpool.spec import InferenceJob
 from support.local_runs import oracle_job
 
@@ -17,8 +18,20 @@ def job(**spec):
     return InferenceJob.model_validate(oracle_job("/data/*.mp4", "/data/out", **spec))
 
 
-def pod(**spec):
-    return executor_pod(job(**spec).spec, HOST, image="carpool/job")
+DOOR = Door(job="cam-12", job_uid="0b2f", attempt=2, runtime_class="nvidia")
+
+
+def pod(door=None, **spec):
+    return executor_pod(job(**spec).spec, HOST, image="carpool/job", door=door)
+
+
+def visible_devices(found):
+    """What each container is told of GPUs; the last of two values counts, so there is only one."""
+    shown = {}
+    for name, container in containers(found["spec"]).items():
+        [entry] = [each for each in container["env"] if each["name"] == "NVIDIA_VISIBLE_DEVICES"]
+        shown[name] = entry.get("value") or entry["valueFrom"]["fieldRef"]["fieldPath"]
+    return shown
 
 
 def containers(found):
@@ -124,3 +137,94 @@ def test_too_little_memory_is_refused_by_its_field(tmp_path):
 def test_a_driver_outside_a_pod_is_told_what_is_missing():
     with pytest.raises(SpecError, match="CARPOOL_POD_IP"):
         DriverPod.from_environment({"CARPOOL_POD_NAME": "driver"})
+
+
+def test_executors_of_an_operator_wait_at_its_gate_and_say_whose_they_are():
+    found = pod(DOOR)
+    assert found["spec"]["schedulingGates"] == [{"name": "carpool.dev/gpu"}]
+    assert found["metadata"]["labels"] == {
+        "carpool.dev/job": "cam-12",
+        "carpool.dev/job-uid": "0b2f",
+        "carpool.dev/attempt": "2",
+        "carpool.dev/role": "executor",
+    }
+
+
+def test_without_an_operator_nobody_would_open_a_gate_so_there_is_none():
+    found = pod()
+    assert "schedulingGates" not in found["spec"]
+    assert "labels" not in found["metadata"]
+
+
+def test_the_host_alone_sees_the_gpu_that_the_operator_assigns():
+    template = {
+        "metadata": {"labels": {"carpool.dev/job-uid": "another"}},
+        "spec": {
+            "schedulingGates": [{"name": "carpool.dev/gpu"}, {"name": "queue"}],
+            "initContainers": [
+                {"name": "fetch", "env": [{"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"}]}
+            ],
+            "containers": [
+                {
+                    "name": "spark-executor",
+                    "env": [{"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"}],
+                },
+                {"name": "logs"},
+            ],
+        },
+    }
+    found = pod(DOOR, device="GPU", spark={"executorTemplate": template})
+    assert visible_devices(found) == {
+        "fetch": "void",
+        "model-host": "metadata.annotations['carpool.dev/gpu-uuid']",
+        "spark-executor": "void",
+        "logs": "void",
+    }
+    assert found["spec"]["runtimeClassName"] == "nvidia"
+    assert found["metadata"]["labels"]["carpool.dev/job-uid"] == "0b2f"
+    assert [gate["name"] for gate in found["spec"]["schedulingGates"]] == [
+        "queue",
+        "carpool.dev/gpu",
+    ]
+
+
+def test_on_cpus_nobody_sees_a_gpu_and_the_runtime_is_the_usual_one():
+    found = pod(DOOR)
+    assert set(visible_devices(found).values()) == {"void"}
+    assert "runtimeClassName" not in found["spec"]
+
+
+def test_executors_on_gpus_run_where_the_job_wants_them():
+    template = {"spec": {"nodeSelector": {"zone": "a"}}}
+    gpu = {"nodeSelector": {"gpu": "l4"}}
+    found = pod(DOOR, device="GPU", gpu=gpu, spark={"executorTemplate": template})
+    assert found["spec"]["nodeSelector"] == {"zone": "a", "gpu": "l4"}
+
+
+VARIABLES = {
+    "CARPOOL_POD_NAME": "driver",
+    "CARPOOL_POD_NAMESPACE": "jobs",
+    "CARPOOL_POD_IP": "10.1.2.3",
+    "CARPOOL_IMAGE": "carpool/job",
+    "KUBERNETES_SERVICE_HOST": "10.96.0.1",
+}
+
+
+def test_a_driver_learns_of_an_operator_from_its_variables():
+    alone = DriverPod.from_environment(VARIABLES)
+    assert (alone.attempt, alone.progress_port, alone.gpu_runtime_class) == (None, None, None)
+    more = {"CARPOOL_ATTEMPT": "3", "CARPOOL_PROGRESS_PORT": "7080"}
+    found = DriverPod.from_environment(VARIABLES | more)
+    assert (found.attempt, found.progress_port) == (3, 7080)
+
+
+@pytest.mark.parametrize("text", ["two", "-1", "1.5"])
+def test_a_variable_that_is_no_number_is_named(text):
+    with pytest.raises(SpecError, match=f'CARPOOL_ATTEMPT: "{text}" is no number'):
+        DriverPod.from_environment(VARIABLES | {"CARPOOL_ATTEMPT": text})
+
+
+def test_an_operator_that_does_not_say_which_job_it_drives_is_refused():
+    pod = DriverPod.from_environment(VARIABLES | {"CARPOOL_ATTEMPT": "1"})
+    with pytest.raises(SpecError, match="--job-uid"):
+        ClusterExecutors(pod)

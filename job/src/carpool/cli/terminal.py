@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
-from carpool.spark.reporter import Reporter
+from carpool.spark.reporter import Reporter, Setback
 
 RATE_WINDOW_SECONDS = 30.0
 PLAIN_INTERVAL_SECONDS = 5.0
@@ -55,6 +55,7 @@ class TerminalReporter(Reporter):
         self._phase = ""
         self._total = 0
         self._done = 0
+        self._executors = 0
         self._rate = Rate()
 
     def __enter__(self) -> Self:
@@ -70,16 +71,29 @@ class TerminalReporter(Reporter):
             self._rate = Rate()
             self._rate.sample(time.monotonic(), self._done)
 
-    def planned(self, *, total: int, done: int, videos: int, units: int) -> None:
+    def planned(self, *, total: int, done: int, failed: int, videos: int, units: int) -> None:
         """Show the size of the job."""
         self._total, self._done = total, done
-        resumed = f", {done:,} frames done before" if done else ""
+        lost = f" ({failed:,} of them in quarantine)" if failed else ""
+        resumed = f", {done:,} frames done before{lost}" if done else ""
         self.note(f"{videos:,} videos, {total:,} frames in {units:,} work units{resumed}")
+
+    def executors(self, registered: int) -> None:
+        """Say how many take tasks, when it changes; a local run has none apart from the driver."""
+        if registered != self._executors:
+            self._executors = registered
+            self.note(f"{registered} executors have registered")
 
     def advanced(self, frames: int) -> None:
         """Count frames."""
         self._done += frames
         self._rate.sample(time.monotonic(), self._done)
+
+    def quarantined(self, setback: Setback) -> None:
+        """Say why, and count its frames: they are done with."""
+        self.note(f"Quarantined: {setback.message}")
+        if setback.frames:
+            self.advanced(setback.frames)
 
     def progress_text(self) -> str:
         """Rate and time left, as far as they are known: `92 frames/s, 0:05 left`."""
@@ -124,9 +138,9 @@ class BarReporter(TerminalReporter):
         """Show planning as a bar of its own, in files."""
         self._show(done, total, "files")
 
-    def planned(self, *, total: int, done: int, videos: int, units: int) -> None:
+    def planned(self, *, total: int, done: int, failed: int, videos: int, units: int) -> None:
         """Turn the bar to frames."""
-        super().planned(total=total, done=done, videos=videos, units=units)
+        super().planned(total=total, done=done, failed=failed, videos=videos, units=units)
         self._show(done, total, "frames")
 
     def advanced(self, frames: int) -> None:

@@ -8,18 +8,17 @@ connects must know the application's secret.
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 from carpool.errors import JobFailed, SpecError
+from carpool.spark.driver_pod import DriverPod
 from carpool.spark.executor_pod import (
     EXECUTOR_CONTAINER,
     HOST_DIRECTORY,
     SCRATCH,
+    Door,
     executor_pod,
 )
 from carpool.spark.executors import RunningExecutors
@@ -35,55 +34,25 @@ _LEAST_HEAP_MIB = 512
 _MOST_HEAP_MIB = 2048
 
 
-@dataclass(frozen=True, slots=True)
-class DriverPod:
-    """What the driver knows of its own pod, from variables that the pod's manifest sets.
-
-    Attributes:
-        name: of the pod; executors are owned by it.
-        namespace: of the pod and of its executors.
-        address: IP of the pod, where executors reach the driver.
-        image: that the pod runs; executors run it too unless the job names another.
-        api_server: host and port of the API server.
-    """
-
-    name: str
-    namespace: str
-    address: str
-    image: str
-    api_server: str
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """Read the variables.
-
-        Raises:
-            SpecError: one is missing; the message names all of them.
-        """
-        names = {
-            "name": "CARPOOL_POD_NAME",
-            "namespace": "CARPOOL_POD_NAMESPACE",
-            "address": "CARPOOL_POD_IP",
-            "image": "CARPOOL_IMAGE",
-            "api_server": "KUBERNETES_SERVICE_HOST",
-        }
-        missing = [variable for variable in names.values() if not environment.get(variable)]
-        if missing:
-            raise SpecError(
-                f"{', '.join(missing)}: not set; `carpool drive` runs in a driver pod whose "
-                "manifest sets them from the pod's own fields"
-            )
-        found = {field: environment[variable] for field, variable in names.items()}
-        port = environment.get("KUBERNETES_SERVICE_PORT_HTTPS", "443")
-        found["api_server"] = f"{found['api_server']}:{port}"
-        return cls(**found)
-
-
 class ClusterExecutors:
     """Pods with a Spark executor and a model host each."""
 
-    def __init__(self, pod: DriverPod) -> None:
+    def __init__(self, pod: DriverPod, job_uid: str | None = None) -> None:
+        """Take where this driver runs.
+
+        Args:
+            pod: of this driver.
+            job_uid: of the InferenceJob; executors of an operator's driver carry it.
+
+        Raises:
+            SpecError: an operator started the driver, and did not say for which job.
+        """
+        if pod.attempt is not None and not job_uid:
+            raise SpecError(
+                "--job-uid: not given, though CARPOOL_ATTEMPT is set; both belong together"
+            )
         self._pod = pod
+        self._job_uid = job_uid
 
     def ignored(self, job: InferenceJob) -> list[str]:
         """Nothing: a cluster has all of it."""
@@ -106,7 +75,8 @@ class ClusterExecutors:
         device = "cuda:0" if spec.device == "GPU" else "cpu"
         host = host_config(spec, model, device=device)
         template = directory / "executor-pod.json"
-        template.write_text(json.dumps(executor_pod(spec, host, image=image)))
+        pod = executor_pod(spec, host, image=image, door=self._door(job))
+        template.write_text(json.dumps(pod))
         settings = spark_settings(job, self._pod, image=image, template=template)
         with running_spark({**settings, **spec.spark.conf}, directory) as spark:
             yield RunningExecutors(
@@ -116,6 +86,16 @@ class ClusterExecutors:
                 host_is_sidecar=True,
                 scratch=SCRATCH,
             )
+
+    def _door(self, job: InferenceJob) -> Door | None:
+        if self._pod.attempt is None or self._job_uid is None:
+            return None
+        return Door(
+            job=job.metadata.name,
+            job_uid=self._job_uid,
+            attempt=self._pod.attempt,
+            runtime_class=self._pod.gpu_runtime_class,
+        )
 
 
 def spark_settings(

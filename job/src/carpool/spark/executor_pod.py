@@ -4,14 +4,16 @@ Pure: from a job to the pod template that Spark's Kubernetes scheduler fills in 
 The host's configuration travels in an annotation of the pod, which the downward API lays into the
 sidecar as a file: the pod says itself what it serves, it cannot change, and the driver needs no
 right to anything but pods. What must stay true: the pod fits Pod Security `restricted`, no root
-file system is written, and the socket lies in a folder of the pod's group.
+file system is written, the socket lies in a folder of the pod's group, and no container but the
+host sees a GPU (NVIDIA's runtime reads NVIDIA_VISIBLE_DEVICES of each container, and images may say
+"all").
 """
 
 from __future__ import annotations
 
 import copy
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,12 @@ SCRATCH = Path("/tmp/scratch")  # noqa: S108 - an emptyDir of the pod
 USER = 10001
 """Of the image; nothing runs as root."""
 
+GATE = "carpool.dev/gpu"
+"""Scheduling gate that the operator opens when it has assigned the executor."""
+GPU_UUID_ANNOTATION = "carpool.dev/gpu-uuid"
+"""Where the operator says which GPU that is; nobody else may write it."""
+VISIBLE_DEVICES = "NVIDIA_VISIBLE_DEVICES"
+
 _RESTRICTED = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
@@ -35,7 +43,35 @@ _RESTRICTED = {
 }
 
 
-def executor_pod(spec: InferenceJobSpec, host: HostConfig, *, image: str) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Door:
+    """How an operator knows the executors of a job, and holds them until they are assigned.
+
+    Attributes:
+        job: name of the InferenceJob.
+        job_uid: of the InferenceJob.
+        attempt: of the driver.
+        runtime_class: RuntimeClass of executors on GPUs; None for the cluster's default.
+    """
+
+    job: str
+    job_uid: str
+    attempt: int
+    runtime_class: str | None = None
+
+    def labels(self) -> dict[str, str]:
+        """Labels of each executor."""
+        return {
+            "carpool.dev/job": self.job[:63],
+            "carpool.dev/job-uid": self.job_uid,
+            "carpool.dev/attempt": str(self.attempt),
+            "carpool.dev/role": "executor",
+        }
+
+
+def executor_pod(
+    spec: InferenceJobSpec, host: HostConfig, *, image: str, door: Door | None = None
+) -> dict[str, Any]:
     """The pod template of a job's executors.
 
     Args:
@@ -43,6 +79,7 @@ def executor_pod(spec: InferenceJobSpec, host: HostConfig, *, image: str) -> dic
             mounts into the container `spark-executor` are the host's too: models may lie there.
         host: what the sidecar is told.
         image: of both containers.
+        door: of the operator that assigns the executors; None where there is none.
     """
     pod: dict[str, Any] = copy.deepcopy(dict(spec.spark.executor_template))
     metadata = pod.setdefault("metadata", {})
@@ -99,6 +136,8 @@ def executor_pod(spec: InferenceJobSpec, host: HostConfig, *, image: str) -> dic
         {"name": "CARPOOL_TERMINATION_LOG", "value": "/dev/termination-log"},
     ]
     inside["initContainers"] = [*inside.get("initContainers", []), sidecar]
+    gpu = spec.device == "GPU"
+    _restrict_gpus(inside, gpu=gpu, door=door)
     inside |= {
         "automountServiceAccountToken": False,
         "securityContext": {
@@ -109,7 +148,33 @@ def executor_pod(spec: InferenceJobSpec, host: HostConfig, *, image: str) -> dic
             "seccompProfile": {"type": "RuntimeDefault"},
         },
     }
+    if spec.gpu is not None:
+        inside["nodeSelector"] = {**inside.get("nodeSelector", {}), **spec.gpu.node_selector}
+    if door is not None:
+        metadata["labels"] = {**metadata.get("labels", {}), **door.labels()}
+        _close_gate(inside)
+        if gpu and door.runtime_class is not None:
+            inside["runtimeClassName"] = door.runtime_class
     return {"apiVersion": "v1", "kind": "Pod", **pod}
+
+
+def _restrict_gpus(inside: dict[str, Any], *, gpu: bool, door: Door | None) -> None:
+    """Let the host alone see the GPU that is assigned, and the user's own containers none."""
+    for container in (*inside["initContainers"], *inside["containers"]):
+        others = [each for each in container.get("env", []) if each["name"] != VISIBLE_DEVICES]
+        shown: dict[str, Any] = {"name": VISIBLE_DEVICES, "value": "void"}
+        if gpu and container["name"] == HOST_CONTAINER:
+            if door is None:
+                continue  # a device plugin sets it
+            path = f"metadata.annotations['{GPU_UUID_ANNOTATION}']"
+            shown = {"name": VISIBLE_DEVICES, "valueFrom": {"fieldRef": {"fieldPath": path}}}
+        container["env"] = [*others, shown]
+
+
+def _close_gate(inside: dict[str, Any]) -> None:
+    """Hold the pod until it is assigned."""
+    theirs = [each for each in inside.get("schedulingGates", []) if each["name"] != GATE]
+    inside["schedulingGates"] = [*theirs, {"name": GATE}]
 
 
 def _executor_container(inside: dict[str, Any]) -> dict[str, Any]:

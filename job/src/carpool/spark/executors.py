@@ -46,6 +46,12 @@ class RunningExecutors:
         return self.local_hosts if len(self.local_hosts) > 1 else ()
 
 
+def registered_executors(spark: SparkContext) -> int:
+    """Executors that have registered with the driver; the driver's own, of a local run, is none."""
+    status = spark._jsc.sc().getExecutorMemoryStatus()  # noqa: SLF001 - PySpark wraps no such call
+    return int(status.size()) - 1
+
+
 class Executors(Protocol):
     """Can start the executors of a job."""
 
@@ -63,7 +69,7 @@ class Executors(Protocol):
             directory: the driver's own, for logs and scratch files.
 
         Raises:
-            JobFailed: they do not start; the message says why.
+            SparkFailed: they do not start; the message says why.
         """
 
 

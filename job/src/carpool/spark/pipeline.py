@@ -24,8 +24,8 @@ from carpool.errors import (
     CarpoolError,
     HandlerError,
     InferenceFailed,
-    JobFailed,
     OutputUnavailable,
+    SparkFailed,
     error_of_reason,
 )
 from carpool.outputs.folder import OutputFolder
@@ -33,10 +33,11 @@ from carpool.outputs.ownership import assert_owner
 from carpool.outputs.units import forget_quarantined
 from carpool.plan.units import Plan, VideoPlan
 from carpool.spark.detect import run_detect
+from carpool.spark.executors import registered_executors
 from carpool.spark.failure_policy import BadInputPolicy
 from carpool.spark.job_context import JobContext
 from carpool.spark.progress import Progress
-from carpool.spark.reporter import Reporter
+from carpool.spark.reporter import Reporter, Setback
 from carpool.spark.reports import Inbox, TrackReport, UnitReport
 from carpool.spark.track import TrackWork, track_task
 
@@ -44,6 +45,7 @@ AnyReport = TypeVar("AnyReport", UnitReport, TrackReport)
 
 POLL_SECONDS = 0.2
 OWNER_CHECK_SECONDS = 10.0
+COUNT_SECONDS = 2.0
 TRACK_JOBS = 8
 """Track jobs submitted to Spark at once; how many run is up to Spark's free cores."""
 
@@ -70,6 +72,7 @@ class Pipeline:
         self._inbox = Inbox(spark)
         self._folder = OutputFolder(context.output_uri, context.storage)
         self._next_owner_check = 0.0
+        self._next_count = 0.0
         self._stopping = False
         self._waiting = {
             video.video_id: {u.unit_id for u in video.units if not progress.ended(u.unit_id)}
@@ -112,7 +115,7 @@ class Pipeline:
             self._track_if_whole(video, pool)
         while not detection.done():
             self._take_reports(pool)
-            self._check_owner()
+            self._look_around()
             for future in self._tracking:
                 if future.done():
                     _accepted(_result(future))
@@ -139,15 +142,20 @@ class Pipeline:
             if self._progress.ended(report.unit_id):
                 continue  # a task that Spark ran twice
             self._progress.reports[report.unit_id] = report
+            video = self._videos[report.video_id]
+            if report.host:
+                self._reporter.served(report.host)
             if report.outcome == "Committed":
                 self._progress.committed.add(report.unit_id)
+                self._reporter.advanced(report.frames)
             else:
                 self._progress.quarantined.add(report.unit_id)
-                self._reporter.note(f"Quarantined: {report.message}")
+                self._reporter.quarantined(
+                    Setback(report.reason, report.message, video.file.uri, report.frames)
+                )
                 self._policy.check(self._plan, self._progress)
-            self._reporter.advanced(report.frames)
             self._waiting[report.video_id].discard(report.unit_id)
-            self._track_if_whole(self._videos[report.video_id], pool)
+            self._track_if_whole(video, pool)
 
     def _refuse_a_model_that_never_worked(self) -> None:
         """Where the model failed on every unit, it is the model that is bad, not the input.
@@ -164,10 +172,18 @@ class Pipeline:
         message = next(iter(reports)).message
         raise HandlerError(f"the model failed on every one of {len(failed)} work units: {message}")
 
-    def _check_owner(self) -> None:
-        """See now and then whether the folder is still ours; tasks check before they write."""
-        if time.monotonic() >= self._next_owner_check:
-            self._next_owner_check = time.monotonic() + OWNER_CHECK_SECONDS
+    def _look_around(self) -> None:
+        """See now and then who takes tasks, and whether the folder is still ours.
+
+        Tasks check the folder too, before they write.
+        """
+        now = time.monotonic()
+        if now >= self._next_count:
+            self._next_count = now + COUNT_SECONDS
+            with suppress(Py4JError, OSError):  # Spark's end is noticed by its jobs
+                self._reporter.executors(registered_executors(self._spark))
+        if now >= self._next_owner_check:
+            self._next_owner_check = now + OWNER_CHECK_SECONDS
             with suppress(OutputUnavailable):  # the next look will tell
                 assert_owner(self._folder, self._context.job_uid)
 
@@ -205,7 +221,7 @@ def _result(future: Future[Any]) -> Any:
     except (Py4JError, PySparkException) as error:
         raise _task_error(str(error)) from error
     except OSError as error:
-        raise JobFailed(f"Spark's JVM has ended: {error}") from error
+        raise SparkFailed(f"Spark's JVM has ended: {error}") from error
 
 
 _CARPOOL_ERROR = re.compile(r"^carpool\.errors\.(\w+): (.*)$", re.MULTILINE)
@@ -220,4 +236,4 @@ def _task_error(text: str) -> CarpoolError:
     # The last traceback is the task's own; its first line that is not indented says what.
     lines = text.rpartition("Traceback (most recent call last):")[2].splitlines()
     words = (line.strip() for line in lines if line.strip() and not line.startswith(" "))
-    return JobFailed(f"a Spark task failed: {next(words, 'Spark gives no reason')}")
+    return SparkFailed(f"a Spark task failed: {next(words, 'Spark gives no reason')}")

@@ -33,7 +33,7 @@ from carpool.spark.job_context import JobContext, Tracking
 from carpool.spark.local_host import loaded_hosts
 from carpool.spark.pipeline import Pipeline
 from carpool.spark.progress import forget_all_quarantined, progress_so_far
-from carpool.spark.reporter import Reporter
+from carpool.spark.reporter import Reporter, Setback
 from carpool.spark.result import JobResult
 from carpool.spark.retrying import retrying
 from carpool.spark.run_directory import RunDirectory, run_directory
@@ -75,10 +75,11 @@ def run_job(
             where = executors or LocalExecutors()
             return _run(job, reporter, where, job_uid, directory, started, retry_quarantined)
         except CarpoolError as error:
-            reason, message = error.reason, str(error)
+            reason, message, retryable = error.reason, str(error), error.retryable
         except Exception as error:  # noqa: BLE001 - a bug of ours still ends as a result, with a log
             (directory.path / "driver.log").write_text(traceback.format_exc())
             reason, message = "InternalError", f"{type(error).__name__}: {error}"
+            retryable = True  # what nobody foresaw may be the machine's fault
         if directory.has_logs():
             directory.keep = True
             reporter.note(f"Logs of Spark and the model host: {directory.path}")
@@ -88,6 +89,7 @@ def run_job(
             output=job.spec.output.uri,
             reason=reason,
             message=message,
+            retryable=retryable,
         )
 
 
@@ -135,9 +137,16 @@ def _run(  # noqa: PLR0917 - called once
     progress = retrying(lambda: progress_so_far(plan, tracking, folder, owner))
     policy.check(plan, progress)
     done = sum(unit.expected for unit in plan.units if progress.ended(unit.unit_id))
+    failed = sum(unit.expected for unit in plan.units if unit.unit_id in progress.quarantined)
     reporter.planned(
-        total=plan.total_frames, done=done, videos=len(plan.videos), units=len(plan.units)
+        total=plan.total_frames,
+        done=done,
+        failed=failed,
+        videos=len(plan.videos),
+        units=len(plan.units),
     )
+    for each in plan.unreadable:
+        reporter.quarantined(Setback(each.reason, each.message, each.file.uri, frames=0))
     if progress.is_complete(plan, tracking) and is_complete(folder):
         manifest = read_manifest(folder)
         if manifest is not None:

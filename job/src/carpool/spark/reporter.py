@@ -1,17 +1,36 @@
 """How the Spark program tells whoever watches what it is doing.
 
 The program knows nothing of terminals, files or HTTP: it calls a `Reporter`. The terminal is one;
-the operator's progress endpoint is another. A reporter must return at once and never raise:
-failing to report never fails the job.
+what a driver pod tells the operator is another (`driver_status`). A reporter must return at once
+and never raise: failing to report never fails the job.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 
-class Reporter(Protocol):
-    """Receives a job's progress, in the unit of its work: frames."""
+@dataclass(frozen=True, slots=True)
+class Setback:
+    """A piece of input that went into quarantine.
+
+    Attributes:
+        reason: CamelCase.
+        message: one sentence.
+        location: URI of the file.
+        frames: that have no result because of it.
+    """
+
+    reason: str
+    message: str
+    location: str
+    frames: int
+
+
+class Reporter:
+    """Receives a job's progress, in the unit of its work: frames. This one ignores it."""
 
     def phase(self, name: str) -> None:
         """The job enters a phase: Planning, Starting, Detecting, Tracking, Finishing."""
@@ -19,30 +38,70 @@ class Reporter(Protocol):
     def indexed(self, done: int, total: int) -> None:
         """Planning has indexed `done` of `total` input files."""
 
-    def planned(self, *, total: int, done: int, videos: int, units: int) -> None:
-        """The plan is made: `total` frames, of which an earlier attempt has done `done`."""
+    def planned(self, *, total: int, done: int, failed: int, videos: int, units: int) -> None:
+        """The plan is made: `total` frames, of which an earlier attempt has ended `done`.
+
+        `failed` of those have no result: they are in quarantine.
+        """
+
+    def executors(self, registered: int) -> None:
+        """So many executors have registered with the driver and take tasks."""
 
     def advanced(self, frames: int) -> None:
-        """So many more frames are committed (or quarantined)."""
+        """So many more frames are committed."""
+
+    def quarantined(self, setback: Setback) -> None:
+        """A piece of input has no result, and the job goes on."""
+
+    def served(self, host: Mapping[str, Any]) -> None:
+        """Figures of a model host, as it answered last (`carpool.host.counters`)."""
 
     def note(self, message: str) -> None:
         """Something the user should know, one sentence."""
 
 
-class Silent:
-    """A reporter for callers who only want the result."""
+class Reporters(Reporter):
+    """Several reporters as one."""
+
+    def __init__(self, *reporters: Reporter) -> None:
+        self._reporters = reporters
 
     def phase(self, name: str) -> None:
-        """Ignore."""
+        """Tell all."""
+        for each in self._reporters:
+            each.phase(name)
 
     def indexed(self, done: int, total: int) -> None:
-        """Ignore."""
+        """Tell all."""
+        for each in self._reporters:
+            each.indexed(done, total)
 
-    def planned(self, *, total: int, done: int, videos: int, units: int) -> None:
-        """Ignore."""
+    def planned(self, *, total: int, done: int, failed: int, videos: int, units: int) -> None:
+        """Tell all."""
+        for each in self._reporters:
+            each.planned(total=total, done=done, failed=failed, videos=videos, units=units)
+
+    def executors(self, registered: int) -> None:
+        """Tell all."""
+        for each in self._reporters:
+            each.executors(registered)
 
     def advanced(self, frames: int) -> None:
-        """Ignore."""
+        """Tell all."""
+        for each in self._reporters:
+            each.advanced(frames)
+
+    def quarantined(self, setback: Setback) -> None:
+        """Tell all."""
+        for each in self._reporters:
+            each.quarantined(setback)
+
+    def served(self, host: Mapping[str, Any]) -> None:
+        """Tell all."""
+        for each in self._reporters:
+            each.served(host)
 
     def note(self, message: str) -> None:
-        """Ignore."""
+        """Tell all."""
+        for each in self._reporters:
+            each.note(message)

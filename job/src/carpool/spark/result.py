@@ -23,6 +23,7 @@ class JobResult:
         output: the output folder.
         reason: CamelCase reason where the job failed.
         message: one sentence where the job failed.
+        retryable: where the job failed, whether another attempt may end otherwise.
     """
 
     phase: str
@@ -36,6 +37,7 @@ class JobResult:
     output: str = ""
     reason: str = ""
     message: str = ""
+    retryable: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The object that `carpool run -o json` prints."""

@@ -22,7 +22,7 @@ from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkException
 from pyspark.java_gateway import launch_gateway
 
-from carpool.errors import JobFailed
+from carpool.errors import SparkFailed
 
 TASK_ATTEMPTS = 4
 """Attempts of a task before the job fails: Spark's own default on a cluster."""
@@ -58,7 +58,7 @@ def local_spark(
         conf: further settings, `spec.spark.conf`; they win over ours.
 
     Raises:
-        JobFailed: Spark does not start; the message says why.
+        SparkFailed: Spark does not start; the message says why.
     """
     settings = {
         "spark.app.name": name,
@@ -81,7 +81,7 @@ def running_spark(settings: Mapping[str, str], run_directory: Path) -> Iterator[
         run_directory: where the driver's log and scratch files go.
 
     Raises:
-        JobFailed: Spark does not start; the message says why.
+        SparkFailed: Spark does not start; the message says why.
     """
     log4j = run_directory / "log4j2.properties"
     log4j.write_text(_LOG4J.format(path=run_directory / "spark.log"))
@@ -123,7 +123,7 @@ def _start(settings: Mapping[str, str], log: Path) -> SparkContext:
             return SparkContext(conf=conf, gateway=gateway)
     except (Py4JError, PySparkException) as error:
         _end_jvm(gateway)
-        raise JobFailed(f"Spark did not start: {_why(error, log)}") from error
+        raise SparkFailed(f"Spark did not start: {_why(error, log)}") from error
     except BaseException:
         _end_jvm(gateway)
         raise

@@ -48,7 +48,7 @@ def test_drift_is_found_named_and_mended(copy: Path):
     checked = generate(copy, "--check")
     assert checked.returncode == 1
     assert checked.stdout.splitlines() == [
-        f"{path}: not what carpool.spec says; run `make generate`"
+        f"{path}: not as it is generated; run `make generate`"
         for path in (
             f"charts/carpool/crds/{CRDS[0].name}",
             "docs/reference.md",

@@ -1,0 +1,98 @@
+"""The chart's README: a table of its values, read from values.yaml and the comments in it.
+
+A comment that begins with two hyphens describes the key below it, as helm-docs has it. What must
+stay true: every value is described, by itself or with what it is a part of.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+_KEY = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z0-9./_-]+):")
+_COMMENT = re.compile(r"^ *# ?(?P<begins>-- )?(?P<text>.*)$")
+
+_TEXT = """\
+<!-- Made from values.yaml by `make generate`; do not edit. -->
+# Chart of Carpool
+
+Installs the operator, the account of drivers in the namespaces of jobs, and the admission policy
+that lets only the operator assign GPUs.
+
+```
+helm install carpool charts/carpool --namespace carpool --create-namespace \\
+    --set image.repository=REGISTRY/carpool-operator \\
+    --set jobs.image.repository=REGISTRY/carpool-job \\
+    --set 'operator.namespaces={traffic}'
+kubectl wait --namespace carpool --for=condition=Available deployment/carpool-operator
+helm test carpool --namespace carpool
+```
+
+* The namespaces of `operator.namespaces` must exist. Operator, drivers and executors fit Pod
+  Security `restricted`.
+* In the namespaces of jobs the admission policy asks every container, of whichever pod, for the
+  variable `NVIDIA_VISIBLE_DEVICES` with the value `void`; keep other pods out of them.
+* Helm installs the definitions of InferenceJob and GPUNode once, and neither upgrades nor deletes
+  them: `kubectl apply --server-side -f charts/carpool/crds` before an upgrade.
+* `helm uninstall` leaves jobs and their results, but takes the account of running drivers away;
+  suspend jobs first (`kubectl patch ij NAME --type merge -p '{"spec":{"suspend":true}}'`).
+* `helm upgrade` changes no pod of a running job: drivers and executors are made once.
+
+## Values
+
+| value | default | what it is |
+| --- | --- | --- |
+"""
+
+
+def chart_readme(values: str) -> str:
+    """The README.
+
+    Args:
+        values: text of values.yaml.
+
+    Raises:
+        SystemExit: a value is not described.
+    """
+    described = dict(_descriptions(values))
+    rows = []
+    for path, default in _leaves(yaml.safe_load(values), described, ()):
+        if path not in described:
+            raise SystemExit(f"values.yaml: {'.'.join(path)}: no comment that begins with -- ")
+        shown = json.dumps(default).replace("|", "\\|")
+        rows.append(f"| `{'.'.join(path)}` | `{shown}` | {described[path]} |\n")
+    return _TEXT + "".join(rows)
+
+
+def _descriptions(values: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Paths of keys, and what the comment above each says."""
+    above: list[tuple[int, str]] = []
+    words: list[str] = []
+    for line in values.splitlines():
+        if found := _COMMENT.match(line):
+            if found["begins"]:
+                words = [found["text"]]
+            elif words:
+                words.append(found["text"])
+        elif found := _KEY.match(line):
+            indent = len(found["indent"])
+            above = [(deep, key) for deep, key in above if deep < indent] + [(indent, found["key"])]
+            if words:
+                yield tuple(key for _, key in above), " ".join(words)
+            words = []
+
+
+def _leaves(
+    node: Mapping[str, Any], described: Mapping[tuple[str, ...], str], above: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Values by path; an object that is described as a whole is one."""
+    for key, value in node.items():
+        path = (*above, key)
+        if isinstance(value, Mapping) and path not in described:
+            yield from _leaves(value, described, path)
+        else:
+            yield path, value
