@@ -57,7 +57,7 @@ lint: setup ## Check format, lint rules, types, the direction of imports, Docker
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python hack/check_tree.py
-	@if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint $$(git ls-files '*Dockerfile'); fi
+	@$(BIN)/hadolint $$(git ls-files '*Dockerfile')
 
 .PHONY: format
 format: setup ## Format the code and apply the safe fixes
