@@ -103,9 +103,13 @@ class OperatorProcess:
         return _get(self.probe_port, path)
 
     def metric(self, name: str) -> float:
-        """Sum over all series of a metric."""
+        """Sum over all series of a metric, or the one of `name{label="value"}`."""
         _, text = _get(self.metrics_port, "/metrics")
-        lines = [line for line in text.splitlines() if line.partition("{")[0].split()[0] == name]
+        lines = [
+            line
+            for line in text.splitlines()
+            if name in (line.partition("{")[0].split()[0], line.rsplit(" ", 1)[0])
+        ]
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
 
     def buckets(self, name: str) -> dict[str, float]:

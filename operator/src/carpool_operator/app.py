@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import threading
+import time
 import uuid
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
@@ -36,6 +37,7 @@ from carpool_operator.observability.loop_lag import measure_lag
 from carpool_operator.observability.server import serve_metrics, serve_probes
 from carpool_operator.reconcile.assignments import Assignments
 from carpool_operator.reconcile.controller import Controller
+from carpool_operator.reconcile.job_writes import JobWrites
 from carpool_operator.reconcile.namespaces import Namespaces
 from carpool_operator.reconcile.observations import (
     GPU_NODES_WATCH,
@@ -140,11 +142,10 @@ class _Operator:
         )
         self._events = EventPoster(self._writer, identity)
         self._controller = Controller(
-            self._writer,
+            JobWrites(self._writer, self._observations, self._events, time.time),
             self._observations,
             allocator,
             settings=settings.job_settings(),
-            events=self._events,
             poller=self._poller,
             look_again=self._queue.add_after,
             demand_changed=self._room_changed,

@@ -155,6 +155,21 @@ def test_probes_and_metrics_tell_how_it_is(api, cluster, jobs_namespace, tmp_pat
         assert time.monotonic() - started < 5
 
 
+def test_the_age_of_a_watch_is_how_long_it_brought_nothing(
+    api, cluster, jobs_namespace, nodes, tmp_path
+):
+    """Of a watch of kopf's, too, which tells nobody of bookmarks."""
+    name = 'carpool_watch_age_seconds{resource="nodes"}'
+    with operator(cluster, tmp_path, namespaces=jobs_namespace) as running:
+        running.await_listed()
+        deadline = time.monotonic() + 30
+        while (age := running.metric(name)) < 0.5:
+            assert time.monotonic() < deadline
+        api.merge(f"/api/v1/nodes/{nodes[0]}", {"metadata": {"labels": {"looked": "at"}}})
+        while running.metric(name) >= age:
+            assert time.monotonic() < deadline
+
+
 def test_namespaces_are_chosen_by_label_and_a_label_is_enough_to_begin(
     api, cluster, jobs_namespace, tmp_path
 ):

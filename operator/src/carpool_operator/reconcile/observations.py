@@ -17,14 +17,13 @@ from typing import Any, Final
 from carpool_operator.domain.allocation.interface import Allocator
 from carpool_operator.domain.cluster_state import GpuInventory, Node, Pod
 from carpool_operator.domain.job.driver_reading import driver_of
-from carpool_operator.domain.job.observed import Driver
 from carpool_operator.domain.observed.gpu_nodes import observed_gpus
 from carpool_operator.domain.observed.nodes import observed_node
 from carpool_operator.domain.observed.pods import observed_pod
 from carpool_operator.observability.health import WatchHealth
 from carpool_operator.observability.metrics import JOBS, UNREADABLE
+from carpool_operator.reconcile.job_pods import JobPods
 from carpool_operator.reconcile.namespaces import Namespaces
-from carpool_operator.reconcile.running_drivers import RunningDrivers
 from carpool_operator.reconcile.sightings import Sightings
 
 log = logging.getLogger(__name__)
@@ -65,7 +64,7 @@ class Observations:
             room_changed: is called when the allocator may decide something new.
         """
         self.jobs: dict[str, Json] = {}
-        self.running = RunningDrivers()
+        self.pods = JobPods()
         self._allocator = allocator
         self._namespaces = namespaces
         self._health = health
@@ -76,8 +75,6 @@ class Observations:
         if namespaces.by_labels:
             watched.append(NAMESPACES_WATCH)
         self._sightings = {name: Sightings() for name in watched}
-        self._drivers: dict[str, dict[str, Driver]] = {}
-        self._executors: dict[str, dict[str, Pod]] = {}
         self._pods: dict[str, Pod] = {}
         self._nodes: dict[str, Node] = {}
         self._inventories: dict[str, GpuInventory] = {}
@@ -85,14 +82,6 @@ class Observations:
         self._phases: Counter[str] = Counter()
 
     # What is asked
-
-    def drivers(self, job_uid: str) -> tuple[Driver, ...]:
-        """The driver pods of a job."""
-        return tuple(self._drivers.get(job_uid, {}).values())
-
-    def executors(self, job_uid: str) -> tuple[Pod, ...]:
-        """The executor pods of a job."""
-        return tuple(self._executors.get(job_uid, {}).values())
 
     def served(self, job: Mapping[str, Any]) -> bool:
         """Whether the job's namespace is one of ours."""
@@ -210,17 +199,12 @@ class Observations:
 
     def _disown(self, job_uid: str) -> None:
         """Take pods from a job that has just become known and is of another namespace."""
-        for pod in (*self.executors(job_uid), *self._driver_pods(job_uid)):
+        for pod in [self._pods[uid] for uid in self.pods.uids(job_uid)]:
             owned = self._owned(pod)
             if owned.job_uid is None:
-                of_role = self._drivers if pod.role == "driver" else self._executors
-                _drop(of_role, job_uid, pod.uid)
-                self._note_running(job_uid, pod.namespace)
+                self.pods.drop(job_uid, pod.namespace, pod.uid)
                 self._pods[pod.uid] = owned
                 self._allocator.pod_seen(owned)
-
-    def _driver_pods(self, job_uid: str) -> list[Pod]:
-        return [self._pods[driver.uid] for driver in self.drivers(job_uid)]
 
     def _owned(self, pod: Pod) -> Pod:
         """The pod, as nobody's where it claims a job of another namespace.
@@ -242,20 +226,15 @@ class Observations:
         if pod != before:
             self._allocator.pod_seen(pod)
             self._room_changed()
-        job_uid = pod.job_uid
-        if job_uid is None:
+        if pod.job_uid is None:
             return
         if pod.role == "driver":
-            driver = driver_of(raw)
-            known = self._drivers.setdefault(job_uid, {})
-            if known.get(pod.uid) == driver and pod == before:
-                return
-            known[pod.uid] = driver
-            self._note_running(job_uid, pod.namespace)
-            self._job_changed(job_uid)
+            news = self.pods.put_driver(pod.job_uid, pod.namespace, driver_of(raw))
+            if news or pod != before:
+                self._job_changed(pod.job_uid)
         elif pod != before:
-            self._executors.setdefault(job_uid, {})[pod.uid] = pod
-            self._executors_changed(job_uid)
+            self.pods.put_executor(pod.job_uid, pod)
+            self._executors_changed(pod.job_uid)
 
     def _pod_gone(self, uid: str) -> None:
         pod = self._pods.pop(uid, None)
@@ -265,21 +244,11 @@ class Observations:
         self._room_changed()
         if pod.job_uid is None:
             return
+        self.pods.drop(pod.job_uid, pod.namespace, uid)
         if pod.role == "driver":
-            _drop(self._drivers, pod.job_uid, uid)
-            self._note_running(pod.job_uid, pod.namespace)
             self._job_changed(pod.job_uid)
         else:
-            _drop(self._executors, pod.job_uid, uid)
             self._executors_changed(pod.job_uid)
-
-    def _note_running(self, job_uid: str, namespace: str) -> None:
-        drivers: Iterable[Driver] = self._drivers.get(job_uid, {}).values()
-        running = any(not driver.gone for driver in drivers)
-        self.running.note_running(job_uid, namespace, running)
-        if running:
-            # From here on the pod itself takes the place.
-            self.running.note_starting(job_uid, namespace, starting=False)
 
     def _node_seen(self, raw: Json) -> None:
         node = observed_node(raw)
@@ -316,10 +285,3 @@ def _named(plural: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
         "namespace": metadata.get("namespace"),
         "object": metadata.get("name"),
     }
-
-
-def _drop(records: dict[str, Any], job_uid: str, uid: str) -> None:
-    of_job = records.get(job_uid, {})
-    of_job.pop(uid, None)
-    if not of_job:
-        records.pop(job_uid, None)

@@ -148,7 +148,7 @@ def test_a_deletion_that_no_watch_told_of_is_found_by_the_next_list():
         world.observations.seen(PODS_WATCH, pod(uid))
     world.observations.listed(PODS_WATCH, frozenset({"p2"}))
     assert "gone p1" in world.allocator.notes
-    assert [each.uid for each in world.observations.executors("j1")] == ["p2"]
+    assert [each.uid for each in world.observations.pods.executors("j1")] == ["p2"]
 
 
 def test_a_pod_event_that_changes_nothing_that_counts_wakes_nobody():
@@ -175,7 +175,7 @@ def test_a_pod_that_is_not_ours_makes_or_takes_room_and_belongs_to_no_job():
 
 def test_a_driver_takes_a_place_from_its_creation_to_its_end():
     world = World()
-    running = world.observations.running
+    running = world.observations.pods.running
     running.note_starting("j1", "team", True)
     assert running.others("j2", "team") == (1, 1)
     driver = pod("d1", role="driver")
@@ -251,10 +251,10 @@ def test_a_pod_of_another_namespace_cannot_claim_a_job(job_first, role):
             world.observations.seen(JOBS_WATCH, job("j1"))
         else:
             world.observations.seen(PODS_WATCH, stranger)
-    assert world.observations.drivers("j1") == ()
-    assert world.observations.executors("j1") == ()
-    assert world.observations.running.others("j2", "team") == (0, 0)
-    assert world.observations.running.others("j2", "elsewhere") == (0, 0)
+    assert world.observations.pods.drivers("j1") == ()
+    assert world.observations.pods.executors("j1") == ()
+    assert world.observations.pods.running.others("j2", "team") == (0, 0)
+    assert world.observations.pods.running.others("j2", "elsewhere") == (0, 0)
     assert world.allocator.last["stranger"].job_uid is None
     world.observations.gone(PODS_WATCH, stranger)
 
@@ -267,7 +267,7 @@ def test_an_object_that_cannot_be_read_is_counted_and_ends_nothing():
     world.observations.seen(PODS_WATCH, broken)
     assert UNREADABLE.labels(PODS_WATCH)._value.get() == before + 1
     world.observations.seen(PODS_WATCH, pod("whole"))
-    assert [each.uid for each in world.observations.executors("j1")] == ["whole"]
+    assert [each.uid for each in world.observations.pods.executors("j1")] == ["whole"]
     world.observations.gone(PODS_WATCH, broken)
 
 
