@@ -30,7 +30,7 @@ from kubernetes.aio.config import load_kube_config
 from benchmarks.host.record import Record
 from carpool_operator.agent.publisher import FIELD_MANAGER
 from carpool_operator.agent.report import Cadence
-from carpool_operator.cluster.client import Client, Json
+from carpool_operator.cluster.client import Client
 from carpool_operator.cluster.connection import Connection
 from carpool_operator.cluster.rate_limit import RateLimit
 from carpool_operator.cluster.resources import GPU_NODES
@@ -108,14 +108,12 @@ async def _heartbeats(plane: ControlPlane, options: argparse.Namespace) -> dict[
     connection = Connection(configuration, "carpool-bench")
     async with Client(connection, RateLimit(10_000, 10_000), manager=FIELD_MANAGER) as client:
         found = await client.get(GPU_NODES.path(name=NODE))
-        body: Json = {key: found[key] for key in ("apiVersion", "kind", "status")}
-        body["metadata"] = {"name": NODE}
         now = time.time()
 
         async def beat(number: int) -> None:
             # A second apart, so that each of them changes something.
-            status = body["status"] | {"heartbeatTime": rfc3339(now + number)}
-            await client.apply(path, body | {"status": status})
+            status = found["status"] | {"heartbeatTime": rfc3339(now + number)}
+            await client.patch(path, [{"op": "add", "path": "/status", "value": status}])
 
         for number in range(20):
             await beat(number)

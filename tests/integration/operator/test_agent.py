@@ -159,6 +159,22 @@ def test_an_error_of_the_device_is_reported_at_once_and_one_of_an_application_on
     assert process.metric("carpool_gpu_xids_total") == 2
 
 
+def test_what_somebody_else_has_put_into_its_gpu_node_is_gone_with_its_first_report(api, node):
+    api.post(GPU_NODES, gpu_node(node.name))
+    gpu = {"uuid": "GPU-0", "product": "?", "memory": "1Gi", "health": "Healthy"}
+    status = {
+        "bootID": "b",
+        "message": "mine",
+        "heartbeatTime": "2026-05-04T10:20:30Z",
+        "gpuCount": 1,
+        "healthyCount": 1,
+        "gpus": [gpu],
+    }
+    api.apply(f"{node.path}/status", gpu_node(node.name) | {"status": status})
+    node.start()
+    assert "message" not in node.await_health(*WELL)
+
+
 def test_where_nothing_changes_only_heartbeats_are_written(api, node):
     node.start(heartbeat_seconds="1.5", change_seconds="1", poll_seconds="0.5")
     node.await_health(*WELL)

@@ -1,8 +1,8 @@
 """Writes the GPUNode of one node, and makes it where there is none.
 
-It belongs to its Node: the API server removes it with the node. What the agent says goes by
-server-side apply under a field manager of its own, so that nothing is read before a write and what
-is not said any more is gone.
+It belongs to its Node: the API server removes it with the node. Each write puts the whole status in
+the place of the one before, so nothing is read first, and nothing stays that the agent does not
+say; server-side apply would leave devices that somebody else has put into the list.
 """
 
 from __future__ import annotations
@@ -141,24 +141,20 @@ class Publisher:
 
     async def _write(self, offer: _Offer) -> None:
         try:
-            await self._apply(offer)
+            await self._put(offer)
         except NotFound:
             if self._written is not None:
                 log.info("The GPUNode was removed", extra={"node": self._node})
                 self._written = None
                 self._removed()
             await self._create()
-            await self._apply(self._offer or offer)
+            await self._put(self._offer or offer)
 
-    async def _apply(self, offer: _Offer) -> None:
-        await self._client.apply(
+    async def _put(self, offer: _Offer) -> None:
+        status = offer.report.status(offer.seen_at)
+        await self._client.patch(
             GPU_NODES.path(name=self._node, subresource="status"),
-            {
-                "apiVersion": API_VERSION,
-                "kind": GPU_NODE_KIND,
-                "metadata": {"name": self._node},
-                "status": offer.report.status(offer.seen_at),
-            },
+            [{"op": "add", "path": "/status", "value": status}],
         )
 
     async def _create(self) -> None:
