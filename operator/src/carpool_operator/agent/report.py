@@ -4,7 +4,7 @@ Whatever changes the health of a device, or which devices there are, is written 
 else at most every `change` seconds. Where nothing changes a heartbeat says that it is still true:
 the allocator relies on no report that is older than 90 s, so with one every 30 s, jittered by a
 fifth, one may be lost. A thousand nodes then write 33 times a second, which costs the API server
-and etcd a third of a core (benchmarks/agent/results).
+and etcd a quarter of a core (benchmarks/agent/results).
 """
 
 from __future__ import annotations
