@@ -28,7 +28,7 @@ class OperatorProcess:
     """One replica."""
 
     def __init__(
-        self, plane: ControlPlane, folder: Path, module: str, settings: dict[str, str]
+        self, kubeconfig: Path, folder: Path, module: str, settings: dict[str, str]
     ) -> None:
         self.probe_port, self.metrics_port = _free_port(), _free_port()
         self.log = folder / f"operator-{self.probe_port}.log"
@@ -36,7 +36,7 @@ class OperatorProcess:
             name: value for name, value in os.environ.items() if not name.startswith("CARPOOL_")
         }
         environment |= {
-            "KUBECONFIG": str(plane.kubeconfig),
+            "KUBECONFIG": str(kubeconfig),
             "CARPOOL_JOB_IMAGE": JOB_IMAGE,
             "CARPOOL_PROBE_PORT": str(self.probe_port),
             "CARPOOL_METRICS_PORT": str(self.metrics_port),
@@ -122,18 +122,24 @@ class OperatorProcess:
 
 @contextmanager
 def operator(
-    plane: ControlPlane, folder: Path, module: str = "carpool_operator", **settings: str
+    plane: ControlPlane,
+    folder: Path,
+    module: str = "carpool_operator",
+    *,
+    kubeconfig: Path | None = None,
+    **settings: str,
 ) -> Iterator[OperatorProcess]:
     """Run one while the context lasts; settings by the names of their variables.
+
+    It may do everything, unless a kubeconfig says who it is.
 
     Unless a Lease is named it has one of its own, which was given up: it leads at once.
     """
     if "lease_name" not in settings:
         settings["lease_name"] = f"operator-{next(_LEASES)}"
         _given_up(plane.admin, settings["lease_name"])
-    process = OperatorProcess(
-        plane, folder, module, {f"CARPOOL_{key.upper()}": text for key, text in settings.items()}
-    )
+    named = {f"CARPOOL_{key.upper()}": text for key, text in settings.items()}
+    process = OperatorProcess(kubeconfig or plane.kubeconfig, folder, module, named)
     try:
         yield process
     finally:
