@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
 
 import pytest
@@ -257,7 +258,7 @@ def test_work_that_waits_for_nothing_leaves_turns_to_others():
         for number in range(100):
             queue.add(str(number))
         await with_workers(queue, 4, other)
-        steps = [after - before for before, after in zip(others, others[1:], strict=False)]
+        steps = [after - before for before, after in itertools.pairwise(others)]
         assert max(steps) <= 4  # one key a worker between two turns
 
     asyncio.run(main())
