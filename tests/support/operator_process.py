@@ -19,7 +19,7 @@ from carpool.host.process import die_with
 from support.control_plane.client import ApiClient
 from support.control_plane.plane import ControlPlane
 
-PATIENCE = 40.0
+PATIENCE = 90.0
 _LEASES = count()
 JOB_IMAGE = "registry.example/carpool-job:test"
 
@@ -142,6 +142,9 @@ def operator(
     process = OperatorProcess(kubeconfig or plane.kubeconfig, folder, module, named)
     try:
         yield process
+    except BaseException:
+        sys.stdout.write(process.text)  # pytest shows it with the failure
+        raise
     finally:
         process.kill()
     assert "Traceback" not in process.text, process.text
