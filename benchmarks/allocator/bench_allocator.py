@@ -9,6 +9,7 @@ Phases:
 * reserve: each job's executors get their slots, all at once;
 * assign: all executors, at the gate already, take what was held for them;
 * single: the same executors in an empty cluster without reservations, jobs mixed;
+* queue: so many further jobs ask for slots while all are taken, and are told what they lack;
 * churn: a random executor ends and its job asks for another, in the full cluster;
 * rebuild: a new allocator is told everything in random order, and is asked for a first decision.
 
@@ -35,7 +36,7 @@ import psutil
 from benchmarks.allocator.cluster import NOW, Shape, driver, executor, jobs, nodes, written
 from benchmarks.host.record import Record
 from carpool_operator.domain.allocation.allocator import ClusterAllocator
-from carpool_operator.domain.allocation.interface import Reservation
+from carpool_operator.domain.allocation.interface import Lacking, Reservation
 from carpool_operator.domain.cluster_state import JobDemand, Pod
 
 GOALS = {"decision_p99_ms": 1.0, "rebuild_s": 15.0, "memory_mib": 512}
@@ -116,6 +117,16 @@ class Cluster:
         clock.wall.pop()
         return clock
 
+    def ask(self, number: int) -> Clock:
+        """Further jobs ask in vain; the queue is as long as their number at the end."""
+        clock = Clock()
+        for index in range(number):
+            job = replace(self.jobs[index % len(self.jobs)], uid=f"waiting-{index}", required=4)
+            self.allocator.job_seen(job)
+            found = clock.time(lambda uid=job.uid: self.allocator.reserve(uid, NOW + 60))
+            assert isinstance(found, Lacking), found
+        return clock
+
     def churn(self, rounds: int, order: random.Random) -> tuple[Clock, Clock]:
         """Executors end and are replaced; times of decisions and of the events around them."""
         decisions, events = Clock(), Clock()
@@ -186,6 +197,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=50)
     parser.add_argument("--executors", type=int, default=10_000, help="of all jobs")
     parser.add_argument("--churn", type=int, default=5000, help="executors that are replaced")
+    parser.add_argument("--waiting", type=int, default=1000, help="jobs that ask in vain")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     shape = Shape(
@@ -199,7 +211,8 @@ def main() -> None:
     record = Record(
         "allocator",
         "CPU milliseconds of a decision, CPU seconds of a rebuild, MiB of resident memory",
-        asdict(shape) | {"churn": given.churn, "seed": given.seed, "goals": GOALS},
+        asdict(shape)
+        | {"churn": given.churn, "waiting": given.waiting, "seed": given.seed, "goals": GOALS},
         RESULTS,
     )
     order = random.Random(given.seed)  # noqa: S311 - an order, no secret
@@ -214,6 +227,10 @@ def main() -> None:
     single.queue(order)
     phases["single"] = single.assign_all()
     balance["single"] = single.balance()
+    taken = Cluster(replace(shape, executors=shape.nodes * shape.gpus * shape.executors_per_gpu))
+    taken.reserve_all()
+    phases["queue"] = taken.ask(given.waiting)
+    del taken
     phases["churn"], phases["events"] = single.churn(given.churn, order)
     balance["churn"] = single.balance()
     written_record = record.write(

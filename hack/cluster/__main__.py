@@ -115,6 +115,9 @@ def main() -> None:
     match options.verb:
         case "facts":
             facts()
+        case "helm":
+            with alone("helm"):
+                print(go_tool(HELM))  # noqa: T201 - the answer
         case "cache":
             print(CACHE)  # noqa: T201 - the answer
         case "helm":

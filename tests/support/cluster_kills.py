@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import subprocess
+from collections import defaultdict
+from typing import Any
 
-from support.cluster import JobsNamespace
+from support.cluster import JobsNamespace, until
 
 HOST = "model-host"
 
@@ -37,24 +39,27 @@ def delete_pod(namespace: JobsNamespace, pod: str) -> None:
 
 def kill_container(namespace: JobsNamespace, pod: str, container: str) -> None:
     """SIGKILL process 1 of a container from the node: no signal that it could handle, no grace."""
-    found = namespace.pod(pod)
-    runtime, _, identity = _status(found, container)["containerID"].partition("://")
+    # What runs in a container may tell of itself before kubelet does.
+    until(
+        lambda: "running" in _statuses(namespace, pod)[container]["state"],
+        lambda: str(namespace.pod(pod)["status"]),
+    )
+    runtime, _, identity = _statuses(namespace, pod)[container]["containerID"].partition("://")
     assert runtime == "containerd"
+    node = namespace.pod(pod)["spec"]["nodeName"]
     kill = ("ctr", "--namespace", "k8s.io", "tasks", "kill", "--signal", "SIGKILL", identity)
-    command = ["docker", "exec", found["spec"]["nodeName"], *kill]
+    command = ["docker", "exec", node, *kill]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 def restarts(namespace: JobsNamespace, pod: str) -> dict[str, int]:
     """How often kubelet has started each container of a pod again."""
+    return {name: one["restartCount"] for name, one in _statuses(namespace, pod).items()}
+
+
+def _statuses(namespace: JobsNamespace, pod: str) -> dict[str, Any]:
+    """The status of each container of a pod, sidecars included; nothing is known of a new one."""
     found = namespace.pod(pod)["status"]
-    statuses = [*found.get("initContainerStatuses", []), *found["containerStatuses"]]
-    return {status["name"]: status["restartCount"] for status in statuses}
-
-
-def _status(pod: dict, container: str) -> dict:  # type: ignore[type-arg]  # the API server's JSON
-    found = pod["status"]
-    statuses = [*found.get("initContainerStatuses", []), *found["containerStatuses"]]
-    [status] = [status for status in statuses if status["name"] == container]
-    return status
+    statuses = [*found.get("initContainerStatuses", []), *found.get("containerStatuses", [])]
+    return defaultdict(lambda: {"state": {}}, {status["name"]: status for status in statuses})

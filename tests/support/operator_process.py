@@ -122,16 +122,9 @@ class OperatorProcess:
 
 @contextmanager
 def operator(
-    plane: ControlPlane,
-    folder: Path,
-    module: str = "carpool_operator",
-    *,
-    kubeconfig: Path | None = None,
-    **settings: str,
+    plane: ControlPlane, folder: Path, module: str = "carpool_operator", **settings: str
 ) -> Iterator[OperatorProcess]:
     """Run one while the context lasts; settings by the names of their variables.
-
-    It may do everything, unless a kubeconfig says who it is.
 
     Unless a Lease is named it has one of its own, which was given up: it leads at once.
     """
@@ -139,7 +132,7 @@ def operator(
         settings["lease_name"] = f"operator-{next(_LEASES)}"
         _given_up(plane.admin, settings["lease_name"])
     named = {f"CARPOOL_{key.upper()}": text for key, text in settings.items()}
-    process = OperatorProcess(kubeconfig or plane.kubeconfig, folder, module, named)
+    process = OperatorProcess(plane.kubeconfig, folder, module, named)
     try:
         yield process
     except BaseException:

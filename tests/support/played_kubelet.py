@@ -152,6 +152,7 @@ def add_executor(api: ApiClient, driver: Body) -> Body:
                 {
                     "name": "executor",
                     "image": "registry.example/carpool-job:test",
+                    "env": [{"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"}],
                     "resources": {"requests": requests},
                 }
             ],

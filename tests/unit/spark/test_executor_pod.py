@@ -173,7 +173,11 @@ def test_the_host_alone_sees_the_gpu_that_the_operator_assigns():
             ],
         },
     }
-    found = pod(DOOR, device="GPU", spark={"executorTemplate": template})
+    # The spec refuses such a template; the pod does not rely on that.
+    spec = job(device="GPU").spec
+    spark = spec.spark.model_copy(update={"executor_template": template})
+    smuggled = spec.model_copy(update={"spark": spark})
+    found = executor_pod(smuggled, HOST, image="carpool/job", door=DOOR)
     assert visible_devices(found) == {
         "fetch": "void",
         "model-host": "metadata.annotations['carpool.dev/gpu-uuid']",

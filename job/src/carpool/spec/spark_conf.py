@@ -52,7 +52,7 @@ SET_BY_CARPOOL: Final[Mapping[str, str]] = {
     "spark.kubernetes.executor.pod.featureSteps": ": a step could open the executors' gate",
     "spark.kubernetes.executor.pod.excludedFeatureSteps": ": each step is needed",
     "spark.kubernetes.allocation.pods.allocator": ": executors are pods of their own",
-    "spark.kubernetes.allocation.executor.timeout": ": executors wait for their slots as they must",
+    "spark.kubernetes.allocation.executor.timeout": ": an executor asked for twice takes two slots",
     "spark.executorEnv.NVIDIA_VISIBLE_DEVICES": ": the model host alone sees the executor's GPU",
 }
 """Setting, and why it is no one else's."""

@@ -310,6 +310,36 @@ def test_executors_that_wait_at_the_gate_say_for_what():
     assert reserved["message"].endswith("more wait: InsufficientCPU: node-1 has 1 CPU left")
 
 
+@pytest.mark.parametrize(
+    ("trouble", "reason", "words"),
+    [
+        (
+            {"host_message": "HostStartFailed: no kernel image for sm_35"},
+            "ModelHostEnded",
+            "the model host of exec-1-1 ended: HostStartFailed: no kernel image for sm_35",
+        ),
+        (
+            {"unschedulable_since": START},
+            "Unschedulable",
+            "no node takes executor exec-1-1",
+        ),
+    ],
+)
+def test_executors_that_cannot_load_the_model_say_why(trouble, reason, words):
+    made = world()
+    operator = Operator(made)
+    operator.live(ticks=4)
+    made.executors["exec-1-1"] = replace(made.executors["exec-1-1"], **trouble)
+    operator.settle()
+    ready = made.condition("ModelReady")
+    assert (ready["status"], ready["reason"], ready["message"]) == ("False", reason, words)
+    assert reasons(operator)[-1] == reason
+    operator.answers = iter([answer()])
+    operator.poll()
+    operator.settle()
+    assert made.condition("ModelReady")["status"] == "True"
+
+
 def test_restarted_operator_keeps_what_the_driver_said_until_it_says_more():
     made = world()
     operator = Operator(made)

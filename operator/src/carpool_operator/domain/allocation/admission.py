@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from carpool_operator.domain.allocation.choice import Choice
-from carpool_operator.domain.allocation.eligibility import Eligibility
+from carpool_operator.domain.allocation.choice import Choice, Others
 from carpool_operator.domain.allocation.ledger import Entry, Ledger
 from carpool_operator.domain.allocation.room import capacity
 from carpool_operator.domain.cluster_state import JobDemand, Slot
@@ -61,13 +60,14 @@ class Admission:
 
         return sorted(self._queue.values(), key=place)
 
-    def keepers(self, now: float) -> tuple[Eligibility, ...]:
+    def keepers(self, now: float) -> Others:
         """Those that keep off their slots whoever is not in the queue and can do without."""
-        return tuple(
-            self._choice.eligibility(demand)
-            for demand in self.order(now)
-            if self._is_impatient(demand, now) and self._is_possible(demand)
-        )
+        found: Others = ()
+        for demand in self.order(now):
+            if not self._is_impatient(demand, now):
+                break
+            found = self._with_keeper(found, demand)
+        return found
 
     def fitting(self, now: float, last: str | None = None) -> dict[str, list[Slot]]:
         """Slots that jobs of the queue can have now, in its order, each beside those before it.
@@ -77,14 +77,14 @@ class Admission:
             last: uid of the job after which nothing needs to be known.
         """
         found: dict[str, list[Slot]] = {}
-        keepers: tuple[Eligibility, ...] = ()
+        keepers: Others = ()
         with self._trial() as try_out:
             for demand in self.order(now):
                 slots = try_out(demand, now, keepers)
                 if slots is not None:
                     found[demand.uid] = slots
-                elif self._is_impatient(demand, now) and self._is_possible(demand):
-                    keepers = (*keepers, self._choice.eligibility(demand))
+                elif self._is_impatient(demand, now):
+                    keepers = self._with_keeper(keepers, demand)
                 if demand.uid == last:
                     break
         return found
@@ -95,15 +95,11 @@ class Admission:
             return try_out(demand, now, ()) is not None
 
     @contextmanager
-    def _trial(
-        self,
-    ) -> Iterator[Callable[[JobDemand, float, tuple[Eligibility, ...]], list[Slot] | None]]:
+    def _trial(self) -> Iterator[Callable[[JobDemand, float, Others], list[Slot] | None]]:
         """Within it slots of several jobs are taken; at its end none is."""
         taken: list[Entry] = []
 
-        def try_out(
-            demand: JobDemand, now: float, keepers: tuple[Eligibility, ...]
-        ) -> list[Slot] | None:
+        def try_out(demand: JobDemand, now: float, keepers: Others) -> list[Slot] | None:
             eligibility = self._choice.eligibility(demand)
             if eligibility.by_uuid and self._most_free(demand) < demand.required:
                 return None
@@ -129,6 +125,13 @@ class Admission:
         places = self._ledger.free_gpus * demand.executors_per_gpu
         alone = demand.shared_with == "Job" and not self._ledger.gpus_of(demand.uid)
         return places if alone else places + self._ledger.open_slots
+
+    def _with_keeper(self, keepers: Others, demand: JobDemand) -> Others:
+        """The job too, unless another in its terms is one, or it would fit nowhere."""
+        keeper = self._choice.anyone(self._choice.eligibility(demand))
+        if keeper in keepers or not self._is_possible(demand):
+            return keepers
+        return (*keepers, keeper)
 
     def _is_impatient(self, demand: JobDemand, now: float) -> bool:
         return now - _since(demand) >= PATIENCE_SECONDS

@@ -12,7 +12,7 @@ from heapq import heapify, heappop, heapreplace
 
 from carpool_operator.domain.allocation.admission import Admission
 from carpool_operator.domain.allocation.avoided_nodes import AvoidedNodes
-from carpool_operator.domain.allocation.choice import Choice
+from carpool_operator.domain.allocation.choice import Choice, Others
 from carpool_operator.domain.allocation.clearing import cleared
 from carpool_operator.domain.allocation.eligibility import Eligibility
 from carpool_operator.domain.allocation.failing_hosts import FailingHosts
@@ -25,7 +25,11 @@ from carpool_operator.domain.allocation.interface import (
 )
 from carpool_operator.domain.allocation.job_ledger import JobLedger
 from carpool_operator.domain.allocation.ledger import Entry, Ledger
-from carpool_operator.domain.allocation.shortage import shortage
+from carpool_operator.domain.allocation.reservation import (
+    LONGEST_RESERVATION,
+    reservation_annotation,
+)
+from carpool_operator.domain.allocation.shortage import Shortages
 from carpool_operator.domain.allocation.waiting import Group, Waiting
 from carpool_operator.domain.cluster_state import (
     GpuInventory,
@@ -45,6 +49,7 @@ class ClusterAllocator:
     def __init__(self) -> None:
         self._ledger = Ledger()
         self._choice = Choice(self._ledger)
+        self._shortages = Shortages(self._ledger)
         self._admission = Admission(self._ledger, self._choice)
         self._avoided = AvoidedNodes()
         self._hosts = FailingHosts()
@@ -155,6 +160,12 @@ class ClusterAllocator:
         if slots is None:
             return self._behind(job.demand, now) or self._too_few(job.demand, now)
         self._admission.leave(job_uid)
+        if len(reservation_annotation(slots)) > LONGEST_RESERVATION:
+            return Lacking(
+                "TooManyRequired",
+                f"needs {len(slots)} slots at once, more than a driver pod can carry in its "
+                "annotations; set a lower minExecutors",
+            )
         job.pending = Reservation(job_uid, tuple(slots))
         job.hold(self._ledger)
         return job.pending
@@ -178,7 +189,7 @@ class ClusterAllocator:
         """
         self._advance(now)
         found: list[Assignment] = []
-        keepers: tuple[Eligibility, ...] | None = None
+        keepers: Others | None = None
         turns = [
             (self._turn(group, job), group, job)
             for group in self._waiting.groups()
@@ -230,9 +241,9 @@ class ClusterAllocator:
         if not self._requires_more(job) and self._choice.best(eligibility, now) is not None:
             keepers = self._admission.keepers(now)
             if keepers and self._choice.best(eligibility, now, keepers) is None:
-                first = keepers[0].wants.demand
+                first = self._admission.order(now)[0]
                 return Lacking("QueuedBehind", f"{need}; {_name(first)} has waited longer for them")
-        return shortage(eligibility, self._ledger, now, need)
+        return self._shortages.told(eligibility, now, need)
 
     def evictions(self, now: float) -> list[Eviction]:
         """Pods to delete: on lost GPUs, above a GPU's slots, or that cannot be scheduled."""
@@ -406,17 +417,20 @@ class ClusterAllocator:
         return "GPU slot" if eligibility.by_uuid else "place"
 
     def _too_few(self, demand: JobDemand, now: float) -> Lacking:
-        eligibility = self._choice.eligibility(demand)
+        # A job that waits for its first executors sees what any in its terms would.
+        eligibility = self._choice.anyone(self._choice.eligibility(demand))
         words = self._slot_words(eligibility)
         need = f"needs {demand.required} {words}s at once"
         if demand.required == 1:
             need = f"needs a {words}"
-        return shortage(eligibility, self._ledger, now, need)
+        return self._shortages.told(eligibility, now, need)
 
     def _behind(self, demand: JobDemand, now: float) -> Lacking | None:
         """Whom the job waits for, if it would fit without them."""
+        if not self._admission.fits_alone(demand, now):
+            return None
         first = self._admission.order(now)[0]
-        if first.uid == demand.uid or not self._admission.fits_alone(demand, now):
+        if first.uid == demand.uid:
             return None
         return Lacking(
             "QueuedBehind",

@@ -9,7 +9,7 @@ is chosen.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -28,7 +28,8 @@ from carpool_operator.domain.cluster_state import (
 )
 
 _KEPT = 512
-"""Heaps and eligibilities of each sort; an entry of a heap takes about 300 bytes."""
+"""Heaps; an entry of one takes about 300 bytes."""
+_KEPT_ELIGIBILITIES = 4096
 _MANY = 4
 """A job on more than one node in so many is on many."""
 _POLICIES: dict[Placement, Policy] = {"Spread": Spread(), "Pack": Pack()}
@@ -61,7 +62,26 @@ class Choice:
         # What is kept keeps its scheduling alive, so the id is no other's; terms may have changed.
         if found is None or found.wants.demand is not demand:
             found = self._eligibilities[key] = Eligibility(wants, self._ledger)
-        _keep(self._eligibilities, key)
+        _keep(self._eligibilities, key, _KEPT_ELIGIBILITIES)
+        return found
+
+    def anyone(self, like: Eligibility) -> Eligibility:
+        """Of executors of any job in the same terms that is on no node yet."""
+        wants, demand = like.wants, like.wants.demand
+        terms = (
+            demand.device,
+            demand.placement,
+            demand.executors_per_gpu,
+            demand.gpu_memory,
+            demand.shared_with,
+            "" if demand.shared_with == "Job" else demand.namespace,
+        )
+        key = (None, terms, wants.requests, id(wants.scheduling))
+        found = self._eligibilities.get(key)
+        if found is None:
+            anyone = Wants(replace(demand, uid=""), wants.requests, wants.scheduling)
+            found = self._eligibilities[key] = Eligibility(anyone, self._ledger)
+        _keep(self._eligibilities, key, _KEPT_ELIGIBILITIES)
         return found
 
     def best(self, eligibility: Eligibility, now: float, left_to: Others = ()) -> Slot | None:
@@ -74,66 +94,39 @@ class Choice:
         """
         own = self._ledger.nodes_of(eligibility.wants.demand.uid)
         if len(own) * _MANY > len(self._ledger.nodes):
-            found = self._own_heap(eligibility, left_to, everywhere=True).best(now)
+            found = self._heap(eligibility, left_to).best(now)
             return found[1] if found else None
-        elsewhere = self._newcomers_heap(eligibility, left_to).best(now, without=own)
+        anyone = self._heap(self.anyone(eligibility), left_to)
+        elsewhere = anyone.best(now, without=own)
         if not own:
             return elsewhere[1] if elsewhere else None
-        here = self._own_heap(eligibility, left_to, everywhere=False).best(now)
+        here = self._heap(eligibility, left_to, own).best(now)
         both = [found for found in (elsewhere, here) if found is not None]
         return min(both)[1] if both else None
 
     def forget_job(self, uid: str) -> None:
         """Drop what is kept for a job alone."""
-        for kept in (self._eligibilities, self._heaps):
-            for key in [key for key in kept if key[0] == uid]:
-                del kept[key]
+        for key in [key for key in self._eligibilities if key[0] == uid]:
+            del self._eligibilities[key]
+        for key in [key for key in self._heaps if key[0].wants.demand.uid == uid]:
+            del self._heaps[key]
 
-    def _own_heap(self, eligibility: Eligibility, left_to: Others, *, everywhere: bool) -> SlotHeap:
-        wants = eligibility.wants
-        within = None if everywhere else self._ledger.nodes_of(wants.demand.uid)
-        return self._heap(
-            (wants.demand.uid, eligibility, left_to, everywhere),
-            lambda: SlotHeap(
-                eligibility, _policy(wants), self._ledger, left_to=left_to, within=within
-            ),
-        )
-
-    def _newcomers_heap(self, eligibility: Eligibility, left_to: Others) -> SlotHeap:
-        """For any job in the same terms, as one that is on no node yet."""
-        wants = eligibility.wants
-        demand = wants.demand
-        terms = (
-            demand.device,
-            demand.placement,
-            demand.executors_per_gpu,
-            demand.gpu_memory,
-            demand.shared_with,
-            "" if demand.shared_with == "Job" else demand.namespace,
-        )
-
-        def made() -> SlotHeap:
-            anyone = Wants(replace(demand, uid=""), wants.requests, wants.scheduling)
-            return SlotHeap(
-                Eligibility(anyone, self._ledger), _policy(wants), self._ledger, left_to=left_to
-            )
-
-        return self._heap((None, terms, wants.requests, id(wants.scheduling), left_to), made)
-
-    def _heap(self, key: Any, make: Callable[[], SlotHeap]) -> SlotHeap:
+    def _heap(
+        self, eligibility: Eligibility, left_to: Others, within: Mapping[str, object] | None = None
+    ) -> SlotHeap:
+        key = (eligibility, left_to, within is None)
         found = self._heaps.get(key)
         if found is None:
-            found = self._heaps[key] = make()
-        _keep(self._heaps, key)
+            policy = _POLICIES[eligibility.wants.demand.placement]
+            found = self._heaps[key] = SlotHeap(
+                eligibility, policy, self._ledger, left_to=left_to, within=within
+            )
+        _keep(self._heaps, key, _KEPT)
         return found
 
 
-def _policy(wants: Wants) -> Policy:
-    return _POLICIES[wants.demand.placement]
-
-
-def _keep(kept: OrderedDict[Any, Any], key: Any) -> None:
+def _keep(kept: OrderedDict[Any, Any], key: Any, most: int) -> None:
     """Note that this was used last, and drop what was used longest ago."""
     kept.move_to_end(key)
-    if len(kept) > _KEPT:
+    if len(kept) > most:
         kept.popitem(last=False)

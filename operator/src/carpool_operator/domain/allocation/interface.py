@@ -99,7 +99,8 @@ class Allocator(Protocol):
 
         The same reservation is answered until the driver that carries it has ended, or until
         `release` gives it up. A job that lacks something waits in the queue from then on; who goes
-        before whom is decided over all that wait.
+        before whom is decided over all that wait. One that will not ask again must be released,
+        or what it could have is kept for it.
         """
 
     def reservable(self, now: float) -> list[str]:
@@ -109,19 +110,27 @@ class Allocator(Protocol):
         """Give up a reservation that no driver carries, and the job's place in the queue."""
 
     def assign(self, now: float, limit: int = 100) -> list[Assignment]:
-        """Decide slots for executors that wait at the gate, oldest first.
+        """Decide slots for executors that wait at the gate, and that no other gate holds.
 
-        What is answered counts as assigned until `pod_seen` confirms it or `refused` takes it back.
+        Those that their job requires go first, then namespaces that hold fewer GPUs, then the
+        oldest. What is answered counts as assigned until `pod_seen` confirms it or
+        `refused` takes it back.
         """
 
     def refused(self, assignment: Assignment) -> None:
-        """The write of an assignment failed, or another has assigned the pod."""
+        """The write of an assignment failed, or another has assigned the pod.
+
+        The pod waits again as it did; what it has become meanwhile is for `pod_seen` to say first.
+        """
 
     def why_waiting(self, job_uid: str, now: float) -> Lacking | None:
         """What the executors of a running job that wait at the gate lack; None: none waits."""
 
     def evictions(self, now: float) -> list[Eviction]:
-        """Pods to delete: on lost GPUs, above a GPU's slots, or that cannot be scheduled."""
+        """Pods to delete: on lost GPUs, above a GPU's slots, not schedulable, or without a host.
+
+        A pod is named again until `pod_seen` shows that it is being deleted.
+        """
 
     def failure(self, job_uid: str, now: float) -> JobFailure | None:
         """Why a job should fail: its hosts fail wherever they are put; None: it should not."""

@@ -12,6 +12,9 @@ from sys import intern
 
 from carpool_operator.domain.cluster_state import Slot
 
+LONGEST_RESERVATION = 200_000
+"""Characters. The API server takes 256 KiB of annotations on an object, of all together."""
+
 
 def reservation_annotation(slots: Iterable[Slot]) -> str:
     """The value of the annotation `names.RESERVATION_ANNOTATION`."""

@@ -17,19 +17,33 @@ _LITTLE = "too little"
 """In the refusal of a node that would take the executor if less were on it."""
 
 
-def shortage(eligibility: Eligibility, ledger: Ledger, now: float, need: str) -> Lacking:
-    """Why executors of a kind wait, by the state of all nodes.
+class Shortages:
+    """Says why executors wait; jobs that ask for the same share the counting.
 
-    Args:
-        eligibility: of one of them.
-        ledger: what nodes and GPUs carry.
-        now: Unix time.
-        need: begin of the message, such as "needs 4 GPU slots at once".
+    With thousands of GPUs a count takes milliseconds, and jobs that wait ask again and again.
     """
-    tally = _Tally(eligibility, ledger, now)
-    for node in ledger.nodes.values():
-        tally.take(node)
-    return tally.told(need)
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._counted: tuple[int, float] = (-1, 0.0)
+        self._tallies: dict[Eligibility, _Tally] = {}
+
+    def told(self, eligibility: Eligibility, now: float, need: str) -> Lacking:
+        """Why executors of a kind wait, by the state of all nodes.
+
+        Args:
+            eligibility: of one of them.
+            now: Unix time; what follows from time alone may be a second old.
+            need: begin of the message, such as "needs 4 GPU slots at once".
+        """
+        number, at = self._counted
+        if number != self._ledger.number or not at <= now < at + 1:
+            self._counted = (self._ledger.number, now)
+            self._tallies.clear()
+        tally = self._tallies.get(eligibility)
+        if tally is None:
+            tally = self._tallies[eligibility] = _Tally(eligibility, self._ledger, now)
+        return tally.told(need)
 
 
 class _Tally:
@@ -48,8 +62,10 @@ class _Tally:
         self._users: Counter[str] = Counter()
         self._refusals: defaultdict[str, list[str]] = defaultdict(list)
         self._tight: Counter[str] = Counter()
+        for node in ledger.nodes.values():
+            self._take(node)
 
-    def take(self, node: NodeLedger) -> None:
+    def _take(self, node: NodeLedger) -> None:
         """Count a node; one without GPUs counts for executors on CPUs only."""
         by_uuid = self._eligibility.by_uuid
         if (node.inventory if by_uuid else node.node) is None:

@@ -19,11 +19,11 @@ from carpool_operator.domain.job.turn import Step, Turn
 Phase = Literal["Succeeded", "PartiallySucceeded", "Failed"]
 
 
-def _names(kind: type[Exception]) -> set[str]:
-    return {kind.__name__}.union(*(_names(each) for each in kind.__subclasses__()))
+def _reasons(kind: type[Exception]) -> set[str]:
+    return {kind.__name__}.union(*(_reasons(each) for each in kind.__subclasses__()))
 
 
-_MODEL_REASONS: Final = _names(ModelError) | {HostStartFailed.__name__}
+_MODEL_REASONS: Final = _reasons(ModelError) | {HostStartFailed.__name__}
 """Reasons of failures that are the model's."""
 
 

@@ -87,9 +87,20 @@ def _model_ready(
     if said is None and before is not None and before.status == "True":
         # Nobody has asked the driver yet since the operator began.
         return status
-    return turn.condition(
-        status, "ModelReady", "False", MODEL_NOT_LOADED, "no executor has loaded the model yet"
-    )
+    reason, message = _trouble(turn) or (MODEL_NOT_LOADED, "no executor has loaded the model yet")
+    return turn.condition(status, "ModelReady", "False", reason, message)
+
+
+def _trouble(turn: Turn) -> tuple[str, str] | None:
+    """Reason and message where executors are there and cannot load the model; None: all is well."""
+    living = [each for each in turn.observed.executors if not each.ended and not each.deleting]
+    for each in sorted(living, key=lambda pod: pod.name):
+        if each.host_message is not None:
+            return "ModelHostEnded", f"the model host of {each.name} ended: {each.host_message}"
+    for each in sorted(living, key=lambda pod: pod.name):
+        if each.unschedulable_since is not None:
+            return "Unschedulable", f"no node takes executor {each.name}"
+    return None
 
 
 def _figures(

@@ -27,7 +27,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     nodes=st.lists(st.integers(0, 3), min_size=6, max_size=14),
     jobs=st.lists(TERMS, min_size=1, max_size=5),

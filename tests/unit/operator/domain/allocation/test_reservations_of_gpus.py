@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from carpool_operator.domain.allocation.allocator import ClusterAllocator
 from carpool_operator.domain.allocation.interface import Lacking, Reservation
 from carpool_operator.domain.allocation.reservation import (
     reservation_annotation,
     reserved_slots,
 )
-from carpool_operator.domain.cluster_state import Slot
+from carpool_operator.domain.cluster_state import Resources, Slot
 from support.clusters import (
     NOW,
     cluster,
@@ -22,6 +23,7 @@ from support.clusters import (
     executor,
     gpus,
     job,
+    node,
     on,
     run,
 )
@@ -173,6 +175,16 @@ def test_of_more_reserved_slots_than_are_needed_those_on_lost_gpus_are_left_out(
     made.pod_seen(executor(demand, 1))
     made.pod_seen(executor(demand, 2))
     assert confirm(made, made.assign(NOW)) == [on("n0", 1), on("n0", 2)]
+
+
+def test_a_reservation_that_a_pod_could_not_carry_is_refused():
+    made = ClusterAllocator()
+    made.node_seen(node("n0", allocatable=Resources(10**9, 10**15, 10**6)))
+    made.job_seen(job("first", 20_000, device="CPU"))
+    found = made.reserve("uid-first", NOW)
+    assert isinstance(found, Lacking)
+    assert found.reason == "TooManyRequired"
+    assert made.reservable(NOW) == []
 
 
 def test_a_job_that_does_not_exist_reserves_nothing():
