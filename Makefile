@@ -21,6 +21,10 @@ run: setup ## Run the main job: detect and track vehicles in a sample that is re
 test: setup ## Run the tests that need no cluster (minutes)
 	@$(BIN)/python -m pytest
 
+.PHONY: jobs
+jobs: setup ## Run the tests of whole jobs on this machine, on local Spark (minutes)
+	@$(BIN)/python -m pytest tests/local
+
 .PHONY: faults
 faults: setup ## Run the tests that kill things: drivers, workers, hosts, writers (minutes)
 	@$(BIN)/python -m pytest tests/faults

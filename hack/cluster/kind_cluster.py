@@ -29,6 +29,7 @@ from settings import HERE, KIND, KUBECONFIG, NAME, NODES, SHARED, STAMP, STATE, 
 
 S3_NODE_PORT = 30070
 _PATCHES = HERE / "patches"
+_CTR = ("ctr", "--namespace", "k8s.io")
 _NETWORK = {"KIND_EXPERIMENTAL_DOCKER_NETWORK": NAME}
 """A network of our own: taking the cluster down cannot disturb other kind clusters."""
 
@@ -94,25 +95,36 @@ def load_image(tag: str, *, nodes: tuple[str, ...] = WORKERS) -> None:
     if not has_image(tag):
         raise Failed(f"Docker has no image {tag}; build it first")
     identity = run("docker", "image", "inspect", "--format", "{{.Id}}", tag)
-    missing = [name for name in nodes if identity not in _images(name)]
+    missing = [name for name in nodes if not _has(name, tag, identity)]
     if missing:
         with step(f"Loading {tag} into {', '.join(missing)}"), ThreadPoolExecutor() as pool:
             list(pool.map(partial(_import, tag), missing))
 
 
 def _import(tag: str, node: str) -> None:
-    """Give a node an image, in one stream: `kind load` lays it on the disk once more in between."""
-    importing = ("ctr", "--namespace", "k8s.io", "images", "import", "--digests", "-")
+    """Give a node an image, in one stream: `kind load` lays it on the disk once more in between.
+
+    By its tag alone: a name by digest besides would hold every image that the tag ever named.
+    """
     with subprocess.Popen(["docker", "save", tag], stdout=subprocess.PIPE) as saving:
         done = subprocess.run(
-            ["docker", "exec", "--interactive", node, *importing],
+            ["docker", "exec", "--interactive", node, *_CTR, "images", "import", "-"],
             stdin=saving.stdout,
             capture_output=True,
             check=False,
         )
-    if done.returncode != 0 or saving.returncode != 0:
+    if done.returncode != 0:  # as it does when `docker save` breaks off
         said = done.stderr[-2000:].decode(errors="replace")
-        raise Failed(f"{node} did not take {tag} ({saving.returncode}, {done.returncode}):\n{said}")
+        raise Failed(f"{node} did not take {tag} ({done.returncode}):\n{said}")
+    _forget_untagged(node)
+
+
+def _forget_untagged(node: str) -> None:
+    """Free the disk of images that no tag names any more, but that have names by digest."""
+    images = _images(node)
+    tagged = {target for name, target in images.items() if "sha256:" not in name}
+    if stale := [name for name, target in images.items() if target not in tagged]:
+        attempt("docker", "exec", node, *_CTR, "images", "rm", "--sync", *stale)
 
 
 def s3_address() -> str:
@@ -143,10 +155,20 @@ def _note_volumes() -> None:
         VOLUMES.write_bytes(attempt("docker", "inspect", "--format", form, *containers).stdout)
 
 
-def _images(node: str) -> str:
-    """Digests of the images that a node has; Docker's id of an image is among them."""
-    script = "ctr --namespace k8s.io content ls --quiet"
-    return run("docker", "exec", node, "sh", "-c", script)
+def _has(node: str, tag: str, identity: str) -> bool:
+    """Whether a node has what Docker calls `identity` under this tag: it is a digest in both."""
+    target = _images(node).get(f"docker.io/{tag}")
+    if target is None:
+        return False
+    return (
+        identity in attempt("docker", "exec", node, *_CTR, "content", "get", target).stdout.decode()
+    )
+
+
+def _images(node: str) -> dict[str, str]:
+    """Digest of the manifest by name of each image that a node has."""
+    lines = run("docker", "exec", node, *_CTR, "images", "ls").splitlines()[1:]
+    return {name: target for name, _, target, *_ in map(str.split, lines)}
 
 
 def _resume() -> bool:

@@ -121,6 +121,7 @@ def refused(call, *arguments, **options):
         pod("a", env=[VOID], init=[container("fetch", [])]),
         pod("a", env=[VOID], annotations={"carpool.dev/gpu-uuid": UUID}),
         pod("a", env=[VOID], annotations={"carpool.dev/reservation": "[]"}),
+        pod("a", env=[VOID], annotations={"carpool.dev/assigned-at": "2026-03-01T12:00:00Z"}),
     ],
     ids=[
         "all",
@@ -133,6 +134,7 @@ def refused(call, *arguments, **options):
         "an init container that says nothing",
         "an annotation of its own",
         "a reservation of its own",
+        "a time of its own",
     ],
 )
 def test_a_driver_cannot_make_a_pod_that_takes_a_gpu(jobs, driver, body):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from carpool.spec import InferenceJobStatus
-from carpool_operator.domain.allocation.interface import Lacking, Reservation
+from carpool_operator.domain.allocation.interface import JobFailure, Lacking, Reservation
 from carpool_operator.domain.cluster_state import JobDemand, Pod, Resources, Scheduling, Slot
 from carpool_operator.domain.job.actions import (
     Action,
@@ -322,6 +322,7 @@ class Operator:
     written: float | None = None
     progress: DriverProgress | None = None
     refusal: Refusal | None = None
+    failure: JobFailure | None = None
 
     def plan(self, observed: Observed | None = None) -> Plan:
         """Decide, and ask for slots where the decision wants some."""
@@ -329,6 +330,7 @@ class Operator:
             self.world.observed() if observed is None else observed,
             progress=self.progress,
             refusal=self.refusal,
+            failure=self.failure,
             running_drivers=self.running_elsewhere,
             running_drivers_total=self.running_elsewhere,
             status_written=self.written,

@@ -34,10 +34,8 @@ class Operator:
 
     def helm(self, *words: str) -> str:
         """Run helm in the release's namespace."""
-        kubeconfig = next(
-            word for word in self.jobs.facts["kubectl"] if word.startswith("--kubeconfig")
-        )
-        command = [helm_command(), kubeconfig, f"--namespace={self.namespace}", *words]
+        connection = self.jobs.facts["kubectl"][1:]
+        command = [helm_command(), *connection, f"--namespace={self.namespace}", *words]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"helm {' '.join(words)}: {done.stdout}{done.stderr}"
         return done.stdout

@@ -19,7 +19,7 @@ from carpool.host.process import die_with
 from support.control_plane.client import ApiClient
 from support.control_plane.plane import ControlPlane
 
-PATIENCE = 40.0
+PATIENCE = 90.0
 _LEASES = count()
 JOB_IMAGE = "registry.example/carpool-job:test"
 
@@ -28,7 +28,7 @@ class OperatorProcess:
     """One replica."""
 
     def __init__(
-        self, plane: ControlPlane, folder: Path, module: str, settings: dict[str, str]
+        self, kubeconfig: Path, folder: Path, module: str, settings: dict[str, str]
     ) -> None:
         self.probe_port, self.metrics_port = _free_port(), _free_port()
         self.log = folder / f"operator-{self.probe_port}.log"
@@ -36,7 +36,7 @@ class OperatorProcess:
             name: value for name, value in os.environ.items() if not name.startswith("CARPOOL_")
         }
         environment |= {
-            "KUBECONFIG": str(plane.kubeconfig),
+            "KUBECONFIG": str(kubeconfig),
             "CARPOOL_JOB_IMAGE": JOB_IMAGE,
             "CARPOOL_PROBE_PORT": str(self.probe_port),
             "CARPOOL_METRICS_PORT": str(self.metrics_port),
@@ -131,11 +131,13 @@ def operator(
     if "lease_name" not in settings:
         settings["lease_name"] = f"operator-{next(_LEASES)}"
         _given_up(plane.admin, settings["lease_name"])
-    process = OperatorProcess(
-        plane, folder, module, {f"CARPOOL_{key.upper()}": text for key, text in settings.items()}
-    )
+    named = {f"CARPOOL_{key.upper()}": text for key, text in settings.items()}
+    process = OperatorProcess(plane.kubeconfig, folder, module, named)
     try:
         yield process
+    except BaseException:
+        sys.stdout.write(process.text)  # pytest shows it with the failure
+        raise
     finally:
         process.kill()
     assert "Traceback" not in process.text, process.text

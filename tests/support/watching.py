@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from support.control_plane.client import ApiClient, Body
 
-PATIENCE = 30.0
+PATIENCE = 90.0
+"""Seconds without news after which what should happen will not; busy machines take a third."""
 
 
 class NeverHappened(AssertionError):
@@ -19,7 +20,7 @@ def await_object(
     """The object of this name as soon as something holds of it.
 
     Raises:
-        NeverHappened: it did not, for half a minute without news.
+        NeverHappened: it did not, for as long as PATIENCE says.
     """
     last: Body | None = None
     try:
@@ -38,7 +39,7 @@ def await_matching(
     """So many objects of which something holds, as soon as there are.
 
     Raises:
-        NeverHappened: there were not, for half a minute without news.
+        NeverHappened: there were not, for as long as PATIENCE says.
     """
     found: dict[str, Body] = {}
     try:
@@ -67,7 +68,7 @@ def await_gone(api: ApiClient, path: str, name: str) -> None:
     """Return when there is no object of this name.
 
     Raises:
-        NeverHappened: there still is, after half a minute without news.
+        NeverHappened: there still is, after PATIENCE.
     """
     selector = {"fieldSelector": f"metadata.name={name}"}
     listed = api.get(path, **selector)

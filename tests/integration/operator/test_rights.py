@@ -136,7 +136,7 @@ def test_nothing_it_does_is_refused_and_what_it_may_do_it_does(
         namespaces=jobs_namespace,
         lease_name=name,
         lease_namespace=release,
-        lease_duration_seconds="2",
+        lease_duration_seconds="6",
         job_recheck_seconds="0.2",
     ) as running:
         live_through_everything(api, jobs_namespace, cluster)

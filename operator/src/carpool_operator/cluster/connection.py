@@ -11,7 +11,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import load_incluster_config, load_kube_config
 from kubernetes.aio.config.config_exception import ConfigException
 
-from carpool_operator.errors import SettingsError
+from carpool_operator.errors import OperatorError, SettingsError
 
 Guard = Callable[[], None]
 _POOL = 64
@@ -96,11 +96,22 @@ class Connection:
 
 def _guarded(guard: Guard) -> type[aiohttp.ClientRequest]:
     class GuardedRequest(aiohttp.ClientRequest):
-        """Asks the guard when the connection stands and nothing is left but to send."""
+        """Asks the guard when the connection stands and nothing is left but to write to it.
 
-        async def send(self, conn: Any) -> aiohttp.ClientResponse:
+        Headers are kept back until there is a body to write with them, and that is a task of its
+        own, which a busy event loop comes to later: a check before it would be one too early.
+        """
+
+        async def write_bytes(
+            self, writer: Any, conn: Any, content_length: int | None = None
+        ) -> None:
             if self.method not in {"GET", "HEAD"}:
-                guard()
-            return await super().send(conn)
+                try:
+                    guard()
+                except OperatorError as error:
+                    # Nobody waits for this task, but for an answer.
+                    conn.protocol.set_exception(error)
+                    return
+            await super().write_bytes(writer, conn, content_length)
 
     return GuardedRequest

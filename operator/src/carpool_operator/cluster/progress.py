@@ -52,7 +52,11 @@ class ProgressClient:
             self._session = aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=False)
         async with self._session.get(url, allow_redirects=False) as answer:
             answer.raise_for_status()
-            content = await answer.content.read(_LARGEST)
+            content = bytearray()
+            async for part in answer.content.iter_any():
+                content += part
+                if len(content) > _LARGEST:
+                    raise ValueError(f"more than {_LARGEST} bytes")
         body = json.loads(content)
         if not isinstance(body, dict):
             raise ValueError("not a JSON object")  # noqa: TRY004 - as any other wrong answer

@@ -137,6 +137,7 @@ class Controller:
             running_drivers=in_namespace,
             running_drivers_total=in_all,
             waiting=self._allocator.why_waiting(uid, now) if gated and notes.demand else None,
+            failure=self._allocator.failure(uid, now) if notes.demand else None,
             refusal=notes.refusal,
             status_written=notes.status_written,
         )

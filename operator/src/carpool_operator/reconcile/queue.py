@@ -142,6 +142,9 @@ class WorkQueue:
 
     async def step(self) -> None:
         """Work on the next key, and see to what follows from the result."""
+        # Neither this nor work that finds nothing to write waits for anything: without a turn for
+        # others a thousand such keys would hold up the whole process, renewals included.
+        await asyncio.sleep(0)
         await self._available.acquire()
         if self._stopping:
             return

@@ -11,11 +11,11 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
-_PAUSE = 0.1
+_PAUSE = 0.2
 """Seconds in which changes are gathered."""
-_SOON = 16
+_SOON = 8
 """Jobs that are looked at for each change."""
-_PER_JOB = 0.002
+_PER_JOB = 0.01
 """Seconds between looks at all, for each of them: a look takes about a quarter of it."""
 
 

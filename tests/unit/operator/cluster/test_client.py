@@ -183,6 +183,35 @@ def test_leadership_is_asked_for_after_waiting_for_a_turn():
     assert order == ["turn", "check"]
 
 
+def test_leadership_that_is_lost_between_connecting_and_writing_keeps_a_write_from_being_sent():
+    """Headers and body are written a turn of the loop after the request was begun."""
+    leads = True
+
+    def guard():
+        if not leads:
+            raise LeadershipLost("stopped meanwhile")
+
+    async def main():
+        nonlocal leads
+        async with (
+            stub_server(says(201, {})) as server,
+            Client(server.connection(), RateLimit(1000, 1000), guard=guard) as client,
+        ):
+            await client.create("/api/v1/pods", {})  # the connection stands
+            leads = True
+            sending = asyncio.create_task(client.create("/api/v1/pods", {}))
+            for _ in range(100):
+                await asyncio.sleep(0)
+                if client._api.rest_client.pool_manager.connector._acquired:
+                    break
+            leads = False
+            with pytest.raises(LeadershipLost):
+                await sending
+            assert len(server.asked) == 1
+
+    asyncio.run(main())
+
+
 def test_requests_are_counted_by_verb_and_code():
     def count(code):
         return API_REQUESTS.labels("GET", code)._value.get()

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from carpool_operator.domain.allocation.interface import Lacking
+from carpool_operator.domain.allocation.interface import JobFailure, Lacking
 from carpool_operator.domain.job.actions import DeletePods
 from carpool_operator.domain.job.observed import Refusal
 from carpool_operator.domain.job.times import timestamp
@@ -677,6 +677,21 @@ def test_job_that_runs_too_long_is_ended_and_finished_once_its_driver_is_gone():
     operator.settle()
     assert made.condition("Finished")["reason"] == "DeadlineExceeded"
     assert made.status["phase"] == "Failed"
+
+
+def test_job_whose_hosts_fail_wherever_they_are_put_ends_with_their_words():
+    made = world()
+    operator = Operator(made)
+    operator.live(ticks=5)
+    operator.failure = JobFailure("HostFailed", "the model hosts of 3 executors failed: no device")
+    operator.settle()
+    assert made.condition("Finished")["reason"] == "DriverNotEnded"
+    made.pass_time()
+    operator.settle()
+    finished = made.condition("Finished")
+    assert (finished["status"], finished["reason"]) == ("True", "HostFailed")
+    assert "no device" in finished["message"]
+    assert (made.status["phase"], made.status["attempt"]) == ("Failed", 1)
 
 
 def test_active_deadline_stands_still_while_the_job_is_suspended():

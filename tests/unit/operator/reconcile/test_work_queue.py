@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
 
 import pytest
@@ -234,6 +235,31 @@ def test_a_worker_that_does_not_come_back_is_seen():
 
         await with_workers(queue, 1, during)
         assert queue.longest_running() == 0
+
+    asyncio.run(main())
+
+
+def test_work_that_waits_for_nothing_leaves_turns_to_others():
+    async def main():
+        queue: WorkQueue
+        others: list[int] = []
+        done = 0
+
+        async def work(_: str) -> None:
+            nonlocal done
+            done += 1
+
+        async def other() -> None:
+            while done < 100:
+                await asyncio.sleep(0)
+                others.append(done)
+
+        queue = WorkQueue(work)
+        for number in range(100):
+            queue.add(str(number))
+        await with_workers(queue, 4, other)
+        steps = [after - before for before, after in itertools.pairwise(others)]
+        assert max(steps) <= 4  # one key a worker between two turns
 
     asyncio.run(main())
 

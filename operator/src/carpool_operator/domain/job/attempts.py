@@ -143,10 +143,14 @@ def _stopped(
     due = deadline(turn.job, verdict.spec, status)
     if due is not None and turn.now >= due.time:
         return _Stop("Failed", due.reason, due.message)
-    return _cannot_start(turn, driver)
+    return _cannot_go_on(turn, driver)
 
 
-def _cannot_start(turn: Turn, driver: Driver | None) -> _Stop | None:
+def _cannot_go_on(turn: Turn, driver: Driver | None) -> _Stop | None:
+    """Why no driver can start, or its executors cannot."""
+    given_up = turn.observed.failure
+    if given_up is not None:
+        return _Stop("Failed", given_up.reason, given_up.message)
     if driver is None:
         refusal = turn.observed.refusal
         if refusal is None or refusal.retryable:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from carpool_operator.domain.allocation.interface import Lacking, Reservation
+from carpool_operator.domain.allocation.interface import JobFailure, Lacking, Reservation
 from carpool_operator.domain.cluster_state import Pod
 from carpool_operator.domain.job.driver_report import DriverProgress, Termination
 
@@ -89,6 +89,7 @@ class Observed:
         running_drivers_total: the same, of all namespaces.
         reservation: the allocator's answer, where the last plan wanted one.
         waiting: what executors at the gate lack.
+        failure: why the allocator gives the job up, where its hosts fail wherever they are put.
         refusal: of a child, since something of the job was last created.
         status_written: Unix time of the last write of the status; None: not by this process.
     """
@@ -103,5 +104,6 @@ class Observed:
     running_drivers_total: int = 0
     reservation: Reservation | Lacking | None = None
     waiting: Lacking | None = None
+    failure: JobFailure | None = None
     refusal: Refusal | None = None
     status_written: float | None = None

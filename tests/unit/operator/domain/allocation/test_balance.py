@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carpool_operator.domain.cluster_state import Slot
-from support.clusters import NOW, cluster, confirm, executor, job, on
+from support.clusters import NOW, cluster, confirm, executor, job, on, run
 
 
 def counts(slots, *nodes_of_gpus):
@@ -127,6 +127,16 @@ def test_pack_fills_a_gpu_and_its_node_before_taking_the_next():
         slots += confirm(made, made.assign(NOW))
     assert [slot.node for slot in slots] == ["n0"] * 4 + ["n1"] * 4
     assert [one == other for one, other in pairwise(slots)] == [True, False] * 3 + [True]
+
+
+def test_pack_keeps_a_job_together_where_gpus_are_equally_loaded():
+    made = cluster(2)
+    terms = {"executors_per_gpu": 3, "shared_with": "Any", "placement": "Pack"}
+    run(made, job("other", **terms), on("n0", 0))
+    demand = job("first", 2, **terms)
+    run(made, demand, on("n0", 1))
+    made.pod_seen(executor(demand, 9))
+    assert confirm(made, made.assign(NOW)) == [on("n0", 1)]
 
 
 def test_executors_on_cpus_prefer_nodes_without_gpus():
