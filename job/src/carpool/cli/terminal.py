@@ -21,8 +21,13 @@ RATE_WINDOW_SECONDS = 30.0
 PLAIN_INTERVAL_SECONDS = 5.0
 
 
-def terminal_reporter(stream: TextIO = sys.stderr) -> TerminalReporter:
-    """The reporter that suits `stream`: a bar on a terminal, lines in a file or a pipe."""
+def terminal_reporter(stream: TextIO | None = None) -> TerminalReporter:
+    """The reporter that suits `stream`: a bar on a terminal, lines in a file or a pipe.
+
+    By default that is standard error, as it is at the time of the call.
+    """
+    if stream is None:
+        stream = sys.stderr
     return BarReporter(stream) if stream.isatty() else LineReporter(stream)
 
 
