@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ class Place:
 
     def job(self, **spec: Any) -> dict[str, Any]:
         """A job there, with the oracle or with what the spec says."""
-        spark = _SPARK | {"executorTemplate": executor_template()} | spec.pop("spark", {})
+        spark = deepcopy(_SPARK) | {"executorTemplate": executor_template()} | spec.pop("spark", {})
         whole = {"executors": EXECUTORS, "spark": spark, **self.spec, **spec}
         return oracle_job(self.clips, self.output, **whole)
 
