@@ -13,7 +13,6 @@ from uuid import uuid4
 from support.cluster import HANDLERS, MOUNT, ROOT, JobsNamespace, until
 from support.helm import CHART, helm_command
 
-RELEASE = "carpool"
 ACCOUNT = "carpool-operated"
 """The account of drivers; the namespace has one of its own for drivers without an operator."""
 
@@ -23,7 +22,16 @@ class Operator:
     """A release of the chart that runs the jobs of one namespace."""
 
     jobs: JobsNamespace
-    namespace: str
+
+    @property
+    def release(self) -> str:
+        """Its name: a cluster may have several, each with roles of its own."""
+        return f"carpool-{self.jobs.name}"
+
+    @property
+    def namespace(self) -> str:
+        """Where it is."""
+        return f"{self.jobs.name}-operator"
 
     def kubectl(self, *words: str) -> str:
         """Run kubectl in the release's namespace."""
@@ -43,7 +51,7 @@ class Operator:
     def install(self, **values: Any) -> None:
         """Install the chart, or upgrade it, and wait until the operator answers."""
         self.helm(
-            *("upgrade", "--install", RELEASE, str(CHART), "--wait", "--timeout=180s"),
+            *("upgrade", "--install", self.release, str(CHART), "--wait", "--timeout=180s"),
             *(f"--set-json={key}={json.dumps(value)}" for key, value in self._values(values)),
         )
 
@@ -63,7 +71,7 @@ class Operator:
 
     def scale(self, replicas: int) -> None:
         """Have so many operators, and wait until it is so."""
-        name = f"deployment/{RELEASE}-operator"
+        name = f"deployment/{self.release}-operator"
         self.kubectl("scale", name, f"--replicas={replicas}")
         self.kubectl("rollout", "status", name, "--timeout=120s")
         until(lambda: len(self._pods()) == replicas, lambda: str(self._pods()))
@@ -74,7 +82,7 @@ class Operator:
 
     def log(self) -> str:
         """What the operator has logged."""
-        return self.kubectl("logs", f"deployment/{RELEASE}-operator", "--tail=200")
+        return self.kubectl("logs", f"deployment/{self.release}-operator", "--tail=200")
 
     def apply(self, job: dict[str, Any]) -> AppliedJob:
         """Apply a job, under a name of its own, with drivers that find what the test brings."""
@@ -173,7 +181,7 @@ def _driver_template() -> dict[str, Any]:
 @contextmanager
 def operator(jobs: JobsNamespace) -> Iterator[Operator]:
     """Install an operator for a namespace of jobs, and uninstall it."""
-    found = Operator(jobs, f"{jobs.name}-operator")
+    found = Operator(jobs)
     namespace = {
         "apiVersion": "v1",
         "kind": "Namespace",
@@ -189,8 +197,5 @@ def operator(jobs: JobsNamespace) -> Iterator[Operator]:
         yield found
     finally:
         jobs.kubectl("delete", "ij", "--all", "--wait=false")
+        found.helm("uninstall", found.release, "--ignore-not-found", "--wait", "--timeout=60s")
         jobs.kubectl("delete", f"namespace/{found.namespace}", "--wait=false")
-        for kind in ("clusterrole", "clusterrolebinding"):
-            jobs.kubectl("delete", kind, "--ignore-not-found", f"{RELEASE}-operator")
-        for kind in ("validatingadmissionpolicy", "validatingadmissionpolicybinding"):
-            jobs.kubectl("delete", kind, "--ignore-not-found", f"{RELEASE}-gpu-door")

@@ -4,13 +4,12 @@ import pytest
 
 from support.cluster import until
 from support.cluster_jobs import EXECUTORS, Hold, on_shared_directory
-from support.operated import RELEASE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.spark, pytest.mark.slow]
 
 
 def test_helm_test_asks_the_operator(operator):
-    assert "Succeeded" in operator.helm("test", RELEASE, "--timeout=120s")
+    assert "Succeeded" in operator.helm("test", operator.release, "--timeout=120s")
 
 
 def test_nothing_waits_for_an_operator_that_is_down(namespace, shared_clips, operator):
@@ -19,11 +18,13 @@ def test_nothing_waits_for_an_operator_that_is_down(namespace, shared_clips, ope
     job = operator.apply(place.job(model=hold.model))
     hold.wait_for(job.told, hosts=EXECUTORS)
     operator.scale(0)
-    operator.helm("uninstall", RELEASE, "--wait", "--timeout=60s")
+    operator.helm("uninstall", operator.release, "--wait", "--timeout=60s")
     namespace.kubectl("delete", "namespace", namespace.name, "--wait=false")
-    left = "namespace is still there a minute later"
     until(
         lambda: namespace.name not in namespace.kubectl("get", "namespaces", "-o", "name"),
-        lambda: left,
+        lambda: (
+            namespace.kubectl("get", "namespace", namespace.name, "-o", "yaml")
+            + namespace.kubectl("get", "pods,ij", "-o", "yaml")
+        ),
         seconds=60,
     )
