@@ -15,6 +15,7 @@ from collections import deque
 
 from carpool_operator.domain.allocation.interface import JobFailure
 from carpool_operator.domain.cluster_state import Pod
+from carpool_operator.domain.model_reasons import MODEL_REASONS
 
 RESTARTS = 3
 RESTARTS_SECONDS = 300.0
@@ -78,7 +79,15 @@ class FailingHosts:
         return f"{pod.host_message or 'no message'} (restarted {pod.host_restarts} times)"
 
     def failure(self, job_uid: str, executors: int, now: float) -> JobFailure | None:
-        """Why the job should fail; None: it should not."""
+        """Why the job should fail; None: it should not.
+
+        A model that a host cannot load is one that no host can; for other failures, other devices
+        are tried first.
+        """
+        for pod in sorted(self._pods.values(), key=lambda pod: pod.name):
+            reason = (pod.host_message or "").partition(":")[0]
+            if pod.job_uid == job_uid and reason in MODEL_REASONS:
+                return JobFailure(reason, f"the model host of {pod.name} ended: {pod.host_message}")
         if len(self._recent(job_uid, now)) < executors:
             return None
         another = [

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
-from carpool.errors import HostStartFailed, ModelError
 from carpool.spec import InferenceJobStatus
 from carpool_operator.domain.job.acceptance import Accepted, Refused
 from carpool_operator.domain.job.actions import DeleteJob
@@ -15,16 +14,9 @@ from carpool_operator.domain.job.leftovers import deletion, leftover_pods, names
 from carpool_operator.domain.job.progress import at_rest
 from carpool_operator.domain.job.times import timestamp, unix
 from carpool_operator.domain.job.turn import Step, Turn
+from carpool_operator.domain.model_reasons import MODEL_REASONS
 
 Phase = Literal["Succeeded", "PartiallySucceeded", "Failed"]
-
-
-def _reasons(kind: type[Exception]) -> set[str]:
-    return {kind.__name__}.union(*(_reasons(each) for each in kind.__subclasses__()))
-
-
-_MODEL_REASONS: Final = _reasons(ModelError) | {HostStartFailed.__name__}
-"""Reasons of failures that are the model's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +103,7 @@ def _finished(turn: Turn, status: InferenceJobStatus, end: End) -> InferenceJobS
         status, "Succeeded", "True" if succeeded else "False", end.reason, message
     )
     status = turn.condition(status, "Reserved", "False", "JobFinished", "nothing is held any more")
-    of_model = end.reason in _MODEL_REASONS
+    of_model = end.reason in MODEL_REASONS
     if of_model or not holds(status, "ModelReady"):
         reason = end.reason if of_model else "JobFinished"
         words = end.message if of_model else "the job ended before its model was loaded"

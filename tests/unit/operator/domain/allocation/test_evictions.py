@@ -262,6 +262,19 @@ def test_hosts_that_fail_wherever_they_are_put_fail_the_job_with_their_words():
     assert evicted(made, NOW + 700) == {"first-2": "HostFailed"}
 
 
+def test_a_model_that_one_host_cannot_load_fails_the_job_at_once_with_its_words():
+    made = cluster(4)
+    demand = job("first", 2)
+    pods = run(made, demand, *(on("n0", index) for index in range(2)))
+    assert made.failure(demand.uid, NOW) is None
+    unloadable = "ModelFormatError: yolo.weights ends in layer 7"
+    made.pod_seen(replace(pods[1], host_restarts=1, host_message=unloadable))
+    found = made.failure(demand.uid, NOW)
+    assert found is not None
+    assert found.reason == "ModelFormatError"
+    assert found.message == f"the model host of first-exec-1 ended: {unloadable}"
+
+
 def test_an_executor_that_fails_twice_over_is_named_once():
     made = cluster(1)
     (pod,) = run(made, job("first"), on("n0", 0))
