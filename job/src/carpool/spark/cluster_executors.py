@@ -16,6 +16,7 @@ from carpool.errors import JobFailed, SpecError
 from carpool.spark.driver_pod import DriverPod
 from carpool.spark.executor_pod import (
     EXECUTOR_CONTAINER,
+    GRACE_SECONDS,
     HOST_DIRECTORY,
     SCRATCH,
     Door,
@@ -129,6 +130,7 @@ def spark_settings(
         "spark.kubernetes.container.image.pullPolicy": "IfNotPresent",
         "spark.kubernetes.executor.podTemplateFile": str(template),
         "spark.kubernetes.executor.podTemplateContainerName": EXECUTOR_CONTAINER,
+        "spark.kubernetes.executor.terminationGracePeriodSeconds": f"{GRACE_SECONDS}s",
         # Executors read no configuration of Spark's; so the driver needs no right to ConfigMaps.
         "spark.kubernetes.executor.disableConfigMap": "true",
     }

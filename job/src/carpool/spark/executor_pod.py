@@ -35,6 +35,8 @@ GATE = "carpool.dev/gpu"
 GPU_UUID_ANNOTATION = "carpool.dev/gpu-uuid"
 """Where the operator says which GPU that is; nobody else may write it."""
 VISIBLE_DEVICES = "NVIDIA_VISIBLE_DEVICES"
+GRACE_SECONDS = 10
+"""Between SIGTERM and SIGKILL: neither loses anything, and whoever suspends a job waits for it."""
 
 _RESTRICTED = {
     "allowPrivilegeEscalation": False,
@@ -140,6 +142,7 @@ def executor_pod(
     _restrict_gpus(inside, gpu=gpu, door=door)
     inside |= {
         "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": USER,

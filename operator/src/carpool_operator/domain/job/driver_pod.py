@@ -77,6 +77,8 @@ def driver_pod(
     own = next((each for each in containers if each.get("name") == DRIVER_CONTAINER), {})
     pod |= {
         "restartPolicy": "Never",
+        # Nothing is lost by SIGKILL, and whoever suspends a job waits for its driver's end.
+        "terminationGracePeriodSeconds": pod.get("terminationGracePeriodSeconds", 10),
         "serviceAccountName": spec.spark.service_account_name or settings.service_account,
         "automountServiceAccountToken": True,
         # A variable for each service of the namespace would slow the start where there are many.
