@@ -198,9 +198,12 @@ def health(status: Body) -> list[str]:
 
 @contextmanager
 def agent_node(plane: ControlPlane, folder: Path, library: Path, name: str) -> Iterator[AgentNode]:
-    """A node, whose agents end with the context."""
+    """A node, which goes with its agents at the end of the context."""
     node = AgentNode(plane, folder, library, name)
     try:
         yield node
     finally:
         node.stop()
+        for path in (f"/api/v1/nodes/{name}", f"{GPU_NODES}/{name}"):
+            code, answer = plane.admin.raw("DELETE", path)
+            assert code in (200, 404), answer

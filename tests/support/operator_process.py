@@ -20,6 +20,7 @@ from support.control_plane.client import ApiClient
 from support.control_plane.plane import ControlPlane
 
 PATIENCE = 90.0
+TESTS = str(Path(__file__).resolve().parents[1])
 _LEASES = count()
 JOB_IMAGE = "registry.example/carpool-job:test"
 
@@ -37,6 +38,8 @@ class OperatorProcess:
         }
         environment |= {
             "KUBECONFIG": str(kubeconfig),
+            # Some are modules of the tests.
+            "PYTHONPATH": os.pathsep.join([TESTS, os.environ.get("PYTHONPATH", "")]),
             "CARPOOL_JOB_IMAGE": JOB_IMAGE,
             "CARPOOL_PROBE_PORT": str(self.probe_port),
             "CARPOOL_METRICS_PORT": str(self.metrics_port),

@@ -44,13 +44,13 @@ def installed(cluster):
 
 @pytest.fixture
 def node(installed, tmp_path, library):
-    with agent_node(installed, tmp_path, library, f"gpu-{next(_NAMES)}") as made:
+    with agent_node(installed, tmp_path, library, f"with-agent-{next(_NAMES)}") as made:
         yield made
 
 
 @pytest.fixture
 def other(installed, tmp_path, library):
-    with agent_node(installed, tmp_path, library, f"gpu-{next(_NAMES)}") as made:
+    with agent_node(installed, tmp_path, library, f"with-agent-{next(_NAMES)}") as made:
         yield made
 
 

@@ -173,7 +173,7 @@ def test_ten_jobs_with_room_for_two_never_have_more_than_two_drivers_and_all_end
             api.post(jobs, played.cpu_job(f"many-{number}"))
         await_matching(api, jobs, finished, 10, "all finished")
     assert len(played_cluster.created) == 10
-    assert played_cluster.most_drivers == 2
+    assert played_cluster.most_drivers <= 2
 
 
 def test_a_job_says_what_it_waits_for(api, cluster, jobs_namespace, tmp_path):
