@@ -204,6 +204,6 @@ def agent_node(plane: ControlPlane, folder: Path, library: Path, name: str) -> I
         yield node
     finally:
         node.stop()
-        for path in (f"/api/v1/nodes/{name}", f"{GPU_NODES}/{name}"):
+        for path in (f"{GPU_NODES}/{name}", f"/api/v1/nodes/{name}"):
             code, answer = plane.admin.raw("DELETE", path)
             assert code in (200, 404), answer
