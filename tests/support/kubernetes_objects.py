@@ -24,7 +24,7 @@ def pod(
         "creationTimestamp": "2026-01-01T00:00:00Z",
     }
     metadata |= {"annotations": annotations} if annotations else {}
-    metadata |= {"labels": labels} if labels else {}
+    metadata |= {"labels": labels, "ownerReferences": owners(labels)} if labels else {}
     metadata |= {"deletionTimestamp": deleted} if deleted else {}
     return {
         "metadata": metadata,
@@ -39,3 +39,11 @@ EXECUTOR_LABELS = {
     "carpool.dev/attempt": "1",
     "carpool.dev/role": "executor",
 }
+
+
+def owners(labels: dict[str, str]) -> list[dict[str, Any]]:
+    """The owner that a pod with these labels has: its job, or its driver."""
+    job = labels.get("carpool.dev/job-uid")
+    if labels.get("carpool.dev/role") == "driver":
+        return [{"kind": "InferenceJob", "name": "job", "uid": job, "controller": True}]
+    return [{"kind": "Pod", "name": "driver", "uid": "driver-uid", "controller": True}]

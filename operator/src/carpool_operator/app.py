@@ -114,10 +114,12 @@ class _Operator:
         self._leadership = Leadership()
         limit = RateLimit(settings.api_qps, settings.api_burst)
         self._writer = make_client(connection, limit, self._leadership.check)
-        # Not limited with the others: a renewal must not wait behind a thousand jobs.
         self._reader = make_client(connection, RateLimit(20, 20), None)
+        # A limit of its own: a renewal must wait neither behind a thousand jobs nor for a list that
+        # the API server has put off.
+        self._elector = make_client(connection, RateLimit(5, 5), None)
         self._election = Election(
-            self._reader,
+            self._elector,
             self._leadership,
             namespace=settings.lease_namespace,
             name=settings.lease_name,
@@ -172,6 +174,7 @@ class _Operator:
     async def run(self) -> None:
         settings = self._settings
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._elector)
             await stack.enter_async_context(self._reader)
             await stack.enter_async_context(self._writer)
             stack.push_async_callback(self._poller.close)
@@ -220,6 +223,7 @@ class _Operator:
             group.create_task(self._run_kopf())
             await self._health.wait_synced()
             log.info("Listed everything", extra={"jobs": len(self._observations.jobs)})
+            self._controller.tell_all()
             group.create_task(self._queue.run(self._settings.workers))
             group.create_task(self._assignments.run())
             group.create_task(self._waiting.run())

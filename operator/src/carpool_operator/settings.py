@@ -156,6 +156,7 @@ class Settings(BaseSettings):
     progress_interval_seconds: Seconds = Field(
         default=30.0, description="Time between two questions to a driver how far it is."
     )
+
     progress_port: Annotated[int, Field(ge=1, le=65_535)] = Field(
         default=7080, description="Port at which drivers answer it."
     )
@@ -242,6 +243,7 @@ class Settings(BaseSettings):
             driver_node_selector=self.driver_node_selector,
             driver_tolerations=self.driver_tolerations,
             gpu_runtime_class=self.gpu_runtime_class,
+            progress_port=self.progress_port,
         )
 
 

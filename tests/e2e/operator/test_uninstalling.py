@@ -20,8 +20,12 @@ def test_nothing_waits_for_an_operator_that_is_down(namespace, shared_clips, ope
     operator.scale(0)
     operator.helm("uninstall", operator.release, "--wait", "--timeout=60s")
     namespace.kubectl("delete", "namespace", namespace.name, "--wait=false")
+
+    def namespaces():
+        return namespace.kubectl("get", "namespaces", "-o", "name")
+
     until(
-        lambda: namespace.name not in namespace.kubectl("get", "namespaces", "-o", "name"),
+        lambda: f"namespace/{namespace.name}" not in namespaces().split(),
         lambda: (
             namespace.kubectl("get", "namespace", namespace.name, "-o", "yaml")
             + namespace.kubectl("get", "pods,ij", "-o", "yaml")

@@ -80,6 +80,7 @@ def test_the_pod_fits_pod_security_restricted_whatever_the_template_says():
     for container in containers(found).values():
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,
+            "privileged": False,
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         }
@@ -232,3 +233,16 @@ def test_an_operator_that_does_not_say_which_job_it_drives_is_refused():
     pod = DriverPod.from_environment(VARIABLES | {"CARPOOL_ATTEMPT": "1"})
     with pytest.raises(SpecError, match="--job-uid"):
         ClusterExecutors(pod)
+
+
+def test_executors_are_pulled_as_the_driver_was_with_the_installations_secrets_and_the_jobs(
+    tmp_path,
+):
+    more = {"CARPOOL_IMAGE_PULL_POLICY": "Always", "CARPOOL_IMAGE_PULL_SECRETS": "ours,both"}
+    pod = DriverPod.from_environment(VARIABLES | more)
+    granted = job(spark={"imagePullSecrets": ["both", "theirs"]})
+    settings = spark_settings(granted, pod, image="carpool/job", template=tmp_path)
+    assert settings["spark.kubernetes.container.image.pullPolicy"] == "Always"
+    assert settings["spark.kubernetes.container.image.pullSecrets"] == "ours,both,theirs"
+    found = executor_pod(granted.spec, HOST, image="carpool/job", pull_policy="Always")
+    assert containers(found["spec"])["model-host"]["imagePullPolicy"] == "Always"

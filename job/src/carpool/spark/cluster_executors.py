@@ -76,7 +76,13 @@ class ClusterExecutors:
         device = "cuda:0" if spec.device == "GPU" else "cpu"
         host = host_config(spec, model, device=device)
         template = directory / "executor-pod.json"
-        pod = executor_pod(spec, host, image=image, door=self._door(job))
+        pod = executor_pod(
+            spec,
+            host,
+            image=image,
+            pull_policy=self._pod.image_pull_policy,
+            door=self._door(job),
+        )
         template.write_text(json.dumps(pod))
         settings = spark_settings(job, self._pod, image=image, template=template)
         with running_spark({**settings, **spec.spark.conf}, directory) as spark:
@@ -127,16 +133,15 @@ def spark_settings(
         "spark.kubernetes.namespace": pod.namespace,
         "spark.kubernetes.driver.pod.name": pod.name,
         "spark.kubernetes.container.image": image,
-        "spark.kubernetes.container.image.pullPolicy": "IfNotPresent",
+        "spark.kubernetes.container.image.pullPolicy": pod.image_pull_policy,
         "spark.kubernetes.executor.podTemplateFile": str(template),
         "spark.kubernetes.executor.podTemplateContainerName": EXECUTOR_CONTAINER,
         "spark.kubernetes.executor.terminationGracePeriodSeconds": f"{GRACE_SECONDS}s",
         # Executors read no configuration of Spark's; so the driver needs no right to ConfigMaps.
         "spark.kubernetes.executor.disableConfigMap": "true",
     }
-    if spark.image_pull_secrets:
-        secrets = ",".join(spark.image_pull_secrets)
-        settings["spark.kubernetes.container.image.pullSecrets"] = secrets
+    if secrets := dict.fromkeys((*pod.image_pull_secrets, *spark.image_pull_secrets)):
+        settings["spark.kubernetes.container.image.pullSecrets"] = ",".join(secrets)
     return settings
 
 

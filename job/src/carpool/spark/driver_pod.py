@@ -31,6 +31,8 @@ class DriverPod:
         attempt: of the job, where an operator started the driver: executors wait at its gate.
         progress_port: where to tell how far the job is; None for nowhere.
         gpu_runtime_class: RuntimeClass of executors on GPUs; None for the cluster's default.
+        image_pull_policy: of executors' images, as of the driver's.
+        image_pull_secrets: names of secrets, besides those of the job.
     """
 
     name: str
@@ -41,6 +43,8 @@ class DriverPod:
     attempt: int | None = None
     progress_port: int | None = None
     gpu_runtime_class: str | None = None
+    image_pull_policy: str = "IfNotPresent"
+    image_pull_secrets: tuple[str, ...] = ()
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -63,6 +67,10 @@ class DriverPod:
             attempt=_number(environment, "CARPOOL_ATTEMPT"),
             progress_port=_number(environment, "CARPOOL_PROGRESS_PORT"),
             gpu_runtime_class=environment.get("CARPOOL_GPU_RUNTIME_CLASS") or None,
+            image_pull_policy=environment.get("CARPOOL_IMAGE_PULL_POLICY") or "IfNotPresent",
+            image_pull_secrets=tuple(
+                filter(None, environment.get("CARPOOL_IMAGE_PULL_SECRETS", "").split(","))
+            ),
         )
 
 

@@ -38,11 +38,12 @@ VISIBLE_DEVICES = "NVIDIA_VISIBLE_DEVICES"
 GRACE_SECONDS = 10
 """Between SIGTERM and SIGKILL: neither loses anything, and whoever suspends a job waits for it."""
 
-_RESTRICTED = {
+_UNPRIVILEGED = {
     "allowPrivilegeEscalation": False,
-    "readOnlyRootFilesystem": True,
+    "privileged": False,
     "capabilities": {"drop": ["ALL"]},
 }
+_RESTRICTED = {**_UNPRIVILEGED, "readOnlyRootFilesystem": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,12 @@ class Door:
 
 
 def executor_pod(
-    spec: InferenceJobSpec, host: HostConfig, *, image: str, door: Door | None = None
+    spec: InferenceJobSpec,
+    host: HostConfig,
+    *,
+    image: str,
+    pull_policy: str = "IfNotPresent",
+    door: Door | None = None,
 ) -> dict[str, Any]:
     """The pod template of a job's executors.
 
@@ -81,6 +87,7 @@ def executor_pod(
             mounts into the container `spark-executor` are the host's too: models may lie there.
         host: what the sidecar is told.
         image: of both containers.
+        pull_policy: of the image.
         door: of the operator that assigns the executors; None where there is none.
     """
     pod: dict[str, Any] = copy.deepcopy(dict(spec.spark.executor_template))
@@ -110,7 +117,7 @@ def executor_pod(
     sidecar = {
         "name": HOST_CONTAINER,
         "image": image,
-        "imagePullPolicy": "IfNotPresent",
+        "imagePullPolicy": pull_policy,
         "restartPolicy": "Always",
         "args": [
             "host",
@@ -139,7 +146,7 @@ def executor_pod(
     ]
     inside["initContainers"] = [*inside.get("initContainers", []), sidecar]
     gpu = spec.device == "GPU"
-    _restrict_gpus(inside, gpu=gpu, door=door)
+    _restrict(inside, gpu=gpu, door=door)
     inside |= {
         "automountServiceAccountToken": False,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
@@ -161,9 +168,12 @@ def executor_pod(
     return {"apiVersion": "v1", "kind": "Pod", **pod}
 
 
-def _restrict_gpus(inside: dict[str, Any], *, gpu: bool, door: Door | None) -> None:
-    """Let the host alone see the GPU that is assigned, and the user's own containers none."""
+def _restrict(inside: dict[str, Any], *, gpu: bool, door: Door | None) -> None:
+    """Let the host alone see the GPU that is assigned, and nobody have privileges."""
     for container in (*inside["initContainers"], *inside["containers"]):
+        if container["name"] not in (HOST_CONTAINER, EXECUTOR_CONTAINER):
+            theirs = container.get("securityContext") or {}
+            container["securityContext"] = {**theirs, **_UNPRIVILEGED}
         others = [each for each in container.get("env", []) if each["name"] != VISIBLE_DEVICES]
         shown: dict[str, Any] = {"name": VISIBLE_DEVICES, "value": "void"}
         if gpu and container["name"] == HOST_CONTAINER:

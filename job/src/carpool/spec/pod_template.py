@@ -2,10 +2,10 @@
 
 The API server knows a template as an object without a schema, so these checks are the model's
 alone; the operator refuses the job with their words. They look at the form only as far as Carpool
-reads a template; a field that no pod has is named by the API server when the pod is created. What
-a namespace's Pod Security forbids (host network, privileged containers, host paths) is its to
-refuse. What must stay true: no template opens the gate, names a node, shows a GPU to a container,
-or poses as what the operator knows its pods by.
+reads a template; a field that no pod has is named by the API server when the pod is created.
+Containers are made unprivileged whatever they say. What must stay true: no template opens the gate,
+names a node, shows a GPU to a container, reaches into the node, or poses as what the operator knows
+its pods by.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ _CARPOOLS: Final[Mapping[str, str]] = {
     "runtimeClassName": "it follows from the device, by the operator's settings",
     "restartPolicy": "pods are never restarted, attempts are",
     "ephemeralContainers": "they are for debugging a pod that runs",
+    "hostNetwork": "pods of jobs are not privileged",
+    "hostPID": "pods of jobs are not privileged",
+    "hostIPC": "pods of jobs are not privileged",
 }
 """Field of a pod's spec that no template may have, and why."""
 _MAPPINGS: Final = ("affinity", "securityContext")
@@ -91,6 +94,8 @@ def _spec_problems(inside: Mapping[str, Any]) -> Iterator[str]:
         if not _is_list_of_objects(inside.get(field)):
             yield f"spec.{field}: expected a list of objects"
     for volume in _objects(inside.get("volumes")):
+        if "hostPath" in volume:
+            yield f'spec.volumes: "{volume.get("name")}" is a hostPath; use a volume claim'
         if str(volume.get("name", "")).startswith(OWN_VOLUMES):
             yield f'spec.volumes: "{volume["name"]}" begins as Carpool\'s own do; rename it'
 

@@ -19,8 +19,8 @@ class Listener(Protocol):
     def alive(self, plural: str) -> None:
         """Something of this resource came."""
 
-    def listed(self, plural: str, uids: frozenset[str]) -> None:
-        """All objects that there are of this resource; events of them follow."""
+    def listed(self, plural: str, uids: frozenset[str], version: str) -> None:
+        """All objects that there were of this resource at a version; events of them follow."""
 
 
 def observed_response(listener: Listener) -> type[aiohttp.ClientResponse]:
@@ -42,11 +42,14 @@ def observed_response(listener: Listener) -> type[aiohttp.ClientResponse]:
 
         def _note(self, body: dict[str, Any]) -> None:
             plural = _plural(self)
+            if "continue" not in self.url.query:
+                pages.pop(plural, None)  # of a list that broke off
             uids = pages.setdefault(plural, set())
             uids.update(item["metadata"]["uid"] for item in body["items"])
             listener.alive(plural)
             if not body["metadata"].get("continue"):
-                listener.listed(plural, frozenset(pages.pop(plural)))
+                version = body["metadata"]["resourceVersion"]
+                listener.listed(plural, frozenset(pages.pop(plural)), version)
 
     return ObservedResponse
 

@@ -38,8 +38,8 @@ class Follower(Protocol):
     def gone(self, plural: str, raw: Json) -> None:
         """An object was deleted; this is its last state."""
 
-    def listed(self, plural: str, uids: frozenset[str]) -> None:
-        """All objects that there are."""
+    def listed(self, plural: str, uids: frozenset[str], version: str) -> None:
+        """All objects that there were at a version."""
 
     def alive(self, plural: str) -> None:
         """Something came, if only a bookmark."""
@@ -75,7 +75,7 @@ async def _list(client: Client, resource: Resource, follower: Follower) -> str:
             follower.seen(resource.plural, raw)
         follower.alive(resource.plural)
         await asyncio.sleep(0)  # others take their turn between pages of a large cluster
-    follower.listed(resource.plural, frozenset(uids))
+    follower.listed(resource.plural, frozenset(uids), version)
     return version
 
 

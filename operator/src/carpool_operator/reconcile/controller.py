@@ -24,6 +24,9 @@ from carpool_operator.reconcile.progress import ProgressPoller
 
 log = logging.getLogger(__name__)
 
+_AFTER_FAILURE = 30.0
+"""Seconds to the next look that time alone asks for, after a write that failed."""
+
 
 class Controller:
     """Reconciles jobs; the leader's alone."""
@@ -64,6 +67,19 @@ class Controller:
         self.waiting: set[str] = set()
         """Jobs that wait for room, or whose executors do."""
 
+    def tell_all(self) -> None:
+        """Tell the allocator what every job asks for, before anything is decided.
+
+        Otherwise it would give away, after a restart, the room of jobs that have not been looked at
+        yet, and let the first that are go before those that have waited longest.
+        """
+        now = self._clock()
+        for uid, job in list(self._observations.jobs.items()):
+            if self._observations.served(job):
+                notes = self._notes.setdefault(uid, Notes())
+                plan = decide(self._observed(uid, job, notes, now), self._settings, now)
+                self._tell_allocator(uid, plan, notes)
+
     async def reconcile(self, uid: str) -> None:
         """Bring a job up to date.
 
@@ -76,6 +92,8 @@ class Controller:
             self._forget(uid)
             return
         if not self._observations.served(job):
+            if not self._observations.pods.drivers(uid):
+                self._forget(uid)  # it must not keep others waiting for slots that it will not take
             return
         notes = self._notes.setdefault(uid, Notes())
         try:
@@ -90,12 +108,23 @@ class Controller:
         if plan is None:
             return
         try:
-            await self._writes.act(uid, plan, notes)
-        except ChildRefused:
-            # Once: the new plan tells of the refusal, and says when to try again.
-            plan = self._plan(uid, notes)
-        if plan is not None:
-            await self._writes.tell(uid, plan, notes)
+            try:
+                await self._writes.act(uid, plan, notes)
+            except ChildRefused:
+                # Once: the new plan tells of the refusal, and says when to try again.
+                plan = self._plan(uid, notes)
+            if plan is not None:
+                await self._writes.tell(uid, plan, notes)
+        except Exception:
+            # The queue tries again with growing delays; what time brings must not outrun it.
+            self._wake(uid, plan, _AFTER_FAILURE)
+            raise
+        self._wake(uid, plan, 0.0)
+
+    def _wake(self, uid: str, plan: Plan | None, at_least: float) -> None:
+        """Have the job looked at when its plan wants it, after so many seconds at least."""
+        if plan is not None and plan.wakeup is not None:
+            self._look_again(uid, max(at_least, plan.wakeup - self._clock()))
 
     def _plan(self, uid: str, notes: Notes) -> Plan | None:
         """Decide, without waiting for anything: what is decided upon is the newest known."""
@@ -118,8 +147,6 @@ class Controller:
         waits = gated or (phase_of(job) in {None, "Queued"} and not (starts or has_driver))
         (self.waiting.add if waits else self.waiting.discard)(uid)
         self._poll(uid, observed, plan)
-        if plan.wakeup is not None:
-            self._look_again(uid, plan.wakeup - now)
         return plan
 
     def _observed(self, uid: str, job: Json, notes: Notes, now: float) -> Observed:

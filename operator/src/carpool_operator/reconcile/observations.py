@@ -114,12 +114,12 @@ class Observations:
         self._gone(plural, raw["metadata"]["uid"])
         self._note_sync(plural)
 
-    def listed(self, plural: str, uids: frozenset[str]) -> None:
-        """Take in that these are all objects of a resource; others are gone."""
+    def listed(self, plural: str, uids: frozenset[str], version: str) -> None:
+        """Take in that these were all objects of a resource at a version; others are gone."""
         sightings = self._sightings.get(plural)
         if sightings is None:
             return
-        for uid in sightings.listed(uids):
+        for uid in sightings.listed(uids, version):
             log.info("Missed a deletion", extra={"resource": plural, "uid": uid})
             self._gone(plural, uid)
         self._note_sync(plural)

@@ -28,6 +28,8 @@ from carpool_operator.observability.metrics import (
 
 log = logging.getLogger(__name__)
 
+_STALE = 64
+
 Work = Callable[[str], Awaitable[None]]
 
 
@@ -87,6 +89,10 @@ class WorkQueue:
             return
         self._due[key] = due
         heapq.heappush(self._later, (due, next(self._order), key))
+        if len(self._later) > 2 * len(self._due) + _STALE:
+            # Entries that an earlier time has overtaken; they would stay until they are due.
+            self._later = [one for one in self._later if self._due.get(one[2]) == one[0]]
+            heapq.heapify(self._later)
         self._wake.set()
 
     @property

@@ -41,10 +41,15 @@ class Sightings:
             self._gone.popitem(last=False)
         return self._versions.pop(uid, None) is not None
 
-    def listed(self, uids: frozenset[str]) -> list[str]:
-        """Compare with all that exist; returns those that are gone without having been told."""
+    def listed(self, uids: frozenset[str], version: str) -> list[str]:
+        """Compare with all that existed at a version; returns those that are gone untold.
+
+        What was seen at a later version, by the answer to a write for example, may have been made
+        since: that it is not in the list says nothing.
+        """
         self._expected = set(uids) - self._versions.keys() - self._gone.keys()
-        return [uid for uid in self._versions if uid not in uids]
+        newest = int(version)
+        return [uid for uid, seen in self._versions.items() if uid not in uids and seen <= newest]
 
     @property
     def synced(self) -> bool:

@@ -35,7 +35,7 @@ class Follower:
     def gone(self, plural: str, raw: dict[str, Any]) -> None:
         self._note(f"gone {raw['metadata']['uid']}")
 
-    def listed(self, plural: str, uids: frozenset[str]) -> None:
+    def listed(self, plural: str, uids: frozenset[str], version: str) -> None:
         self._note(f"listed {','.join(sorted(uids))}")
 
     def alive(self, plural: str) -> None:
@@ -158,7 +158,10 @@ def test_of_anothers_session_lists_and_signs_of_life_are_seen():
                 200,
                 {"metadata": {"continue": "more"}, "items": [item("a", 1)], "kind": "PodList"},
             ),
-            says(200, {"metadata": {}, "items": [item("b", 2)], "kind": "PodList"}),
+            says(
+                200,
+                {"metadata": {"resourceVersion": "7"}, "items": [item("b", 2)], "kind": "PodList"},
+            ),
             events(("BOOKMARK", item("", 9))),
             says(200, {"kind": "APIResourceList"}),
         ) as server:

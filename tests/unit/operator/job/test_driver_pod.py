@@ -63,6 +63,7 @@ def test_driver_is_told_what_it_needs():
     assert driver["args"] == ["driver", "/etc/carpool/job.yaml", "--job-uid", uid]
     assert variables(driver) == {
         "CARPOOL_IMAGE": "registry.example.org/job:1",
+        "CARPOOL_IMAGE_PULL_POLICY": "IfNotPresent",
         "CARPOOL_POD_NAME": "metadata.name",
         "CARPOOL_POD_NAMESPACE": "metadata.namespace",
         "CARPOOL_POD_IP": "status.podIP",
@@ -131,7 +132,7 @@ def test_pod_fits_pod_security_restricted():
         context = container["securityContext"]
         assert context["allowPrivilegeEscalation"] is False
         assert context["capabilities"] == {"drop": ["ALL"]}
-        assert "privileged" not in context
+        assert context["privileged"] is False
     assert containers(pod)["driver"]["securityContext"]["readOnlyRootFilesystem"] is True
 
 

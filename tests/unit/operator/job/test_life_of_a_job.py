@@ -851,3 +851,14 @@ def test_executors_of_an_earlier_attempt_that_appear_late_are_deleted():
     operator.settle()
     assert made.executors["exec-1-1"].deleting
     assert not made.executors["exec-2-1"].deleting
+
+
+def test_pod_of_another_name_is_no_driver_whatever_its_labels_say():
+    made = world([message()])
+    operator = Operator(made)
+    operator.live(ticks=2)
+    forged = replace(made.observed().drivers[0], name="forged", uid="forged", ended=made.now)
+    seen = replace(made.observed(), drivers=(forged, *made.observed().drivers))
+    plan = operator.plan(seen)
+    assert plan.status is None or plan.status["phase"] not in ("Succeeded", "Failed")
+    assert plan.status is None or "lastEnded" not in plan.status

@@ -26,6 +26,10 @@ from carpool_operator.reconcile.observations import (
 from carpool_operator.reconcile.running_drivers import RunningDrivers
 from carpool_operator.reconcile.sightings import Sightings
 from support.fake_clock import FakeClock
+from support.kubernetes_objects import owners
+
+NEWEST = str(10**9)
+"""A version that no object of these tests has reached."""
 
 
 class Told(ClusterAllocator):
@@ -104,6 +108,7 @@ def pod(
             "resourceVersion": str(version),
             "creationTimestamp": "2026-01-01T00:00:00Z",
             "labels": labels if role else {},
+            "ownerReferences": owners(labels) if role else [],
         },
         "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}], **spec},
         "status": {"phase": "Pending"},
@@ -146,7 +151,7 @@ def test_a_deletion_that_no_watch_told_of_is_found_by_the_next_list():
     world = World()
     for uid in ("p1", "p2"):
         world.observations.seen(PODS_WATCH, pod(uid))
-    world.observations.listed(PODS_WATCH, frozenset({"p2"}))
+    world.observations.listed(PODS_WATCH, frozenset({"p2"}), NEWEST)
     assert "gone p1" in world.allocator.notes
     assert [each.uid for each in world.observations.pods.executors("j1")] == ["p2"]
 
@@ -189,8 +194,8 @@ def test_a_driver_takes_a_place_from_its_creation_to_its_end():
 def test_everything_is_listed_when_each_object_of_each_list_was_seen():
     world = World()
     for plural in (PODS_WATCH, NODES_WATCH, GPU_NODES_WATCH):
-        world.observations.listed(plural, frozenset())
-    world.observations.listed(JOBS_WATCH, frozenset({"j1", "j2"}))
+        world.observations.listed(plural, frozenset(), NEWEST)
+    world.observations.listed(JOBS_WATCH, frozenset({"j1", "j2"}), NEWEST)
     world.observations.seen(JOBS_WATCH, job("j1"))
     assert world.health.unready() == ["inferencejobs: not listed yet"]
     # One that is deleted between the list and its event counts as seen.
@@ -327,7 +332,7 @@ def test_a_node_that_is_gone_is_forgotten_by_name():
 def test_a_stalled_watch_makes_the_operator_unready_and_then_dead():
     world = World()
     for plural in (JOBS_WATCH, PODS_WATCH, NODES_WATCH, GPU_NODES_WATCH):
-        world.observations.listed(plural, frozenset())
+        world.observations.listed(plural, frozenset(), NEWEST)
     world.clock.now += 100
     for plural in (JOBS_WATCH, NODES_WATCH, GPU_NODES_WATCH):
         world.observations.alive(plural)
@@ -389,3 +394,12 @@ def test_places_are_counted_once_a_job(steps):
     taken = {uid for uid, kinds in held.items() if kinds}
     assert running.others("none", "team-a") == (len(taken & {"j1", "j2"}), len(taken))
     assert running.others("j1", "team-a") == (len(taken & {"j2"}), len(taken - {"j1"}))
+
+
+def test_a_pod_that_was_created_while_a_list_was_read_is_not_taken_for_gone():
+    world = World()
+    world.observations.seen(PODS_WATCH, pod("made", version=60))
+    world.observations.listed(PODS_WATCH, frozenset(), "50")
+    assert "made" in world.allocator.last
+    world.observations.seen(PODS_WATCH, phase(pod("made"), 61, "Running"))
+    assert world.allocator.last["made"].phase == "Running"

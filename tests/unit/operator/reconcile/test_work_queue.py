@@ -122,6 +122,19 @@ def test_a_delayed_key_becomes_ready_at_its_time_and_the_earliest_time_counts():
     asyncio.run(main())
 
 
+def test_a_key_that_is_delayed_again_and_again_takes_the_room_of_one():
+    clock = FakeClock()
+    queue = WorkQueue(Recorder(), clock=clock)
+    for _ in range(10_000):
+        queue.add_after("far", 1e6)
+        queue.add_after("near", 30)
+        queue.add_after("near", 20)
+        clock.now += 20
+        queue.promote()
+        queue._ready.clear()
+    assert len(queue._later) < 200
+
+
 def test_a_delayed_key_that_is_added_meanwhile_does_not_come_again():
     async def main():
         clock = FakeClock()

@@ -33,6 +33,8 @@ from carpool_operator.domain.job.wording import counted
 
 STARTING_REASONS: Final = ("ContainerCreating", "PodInitializing")
 """What a pod waits for that is well; it may be pulling a large image."""
+_STARTING_PATIENCE: Final = 3
+"""As many times as long is that waited for."""
 _NO_NODE: Final = ("Unschedulable", "SchedulerError", "SchedulingGated")
 """What a pod waits for that is no fault of the job; time mends it."""
 
@@ -104,9 +106,9 @@ def blocked_until(driver: Driver, settings: JobSettings) -> float | None:
     """Unix time at which a driver that cannot start gives its slots back; None: it can."""
     if driver.started is not None or driver.waiting is None:
         return None
-    if driver.waiting[0] in STARTING_REASONS:
-        return None
-    return driver.created + settings.driver_blocked_seconds
+    # A missing volume looks like a large image that is being pulled.
+    patience = _STARTING_PATIENCE if driver.waiting[0] in STARTING_REASONS else 1
+    return driver.created + patience * settings.driver_blocked_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,8 @@ def _stopped(
         return _Stop("Retryable", "DriverGone", message)
     if isinstance(verdict, Refused):
         # What runs goes on: a newer operator may be stricter than the one that let it begin.
-        return _Stop("Failed", "InvalidSpec", verdict.message) if driver is None else None
+        stop = _Stop("Failed", "InvalidSpec", verdict.message)
+        return stop if driver is None else _cannot_go_on(turn, driver)
     # An observed generation was compared; that a version puts it in other terms is no change.
     is_new = turn.job.status.observed_generation != turn.job.generation
     if is_new and status.attempt_spec != verdict.fingerprint:

@@ -13,8 +13,9 @@ from typing import Any, Final
 
 from carpool.errors import SpecError
 from carpool.spec import InferenceJobSpec, quantity_bytes
-from carpool_operator.domain.cluster_state import JobDemand, Resources, Scheduling
+from carpool_operator.domain.cluster_state import JobDemand, Resources
 from carpool_operator.domain.job.job_object import JobObject
+from carpool_operator.domain.observed.pods import scheduling_of
 from carpool_operator.domain.observed.requests import pod_requests
 
 EXECUTOR_CONTAINER: Final = "spark-executor"
@@ -43,13 +44,14 @@ def demand_of(job: JobObject, spec: InferenceJobSpec) -> JobDemand:
         executors=spec.executors,
         required=spec.required_executors,
         executor_requests=_requests(spec, template),
-        executor_scheduling=Scheduling(
-            node_selector={
-                **(template.get("nodeSelector") or {}),
-                **(gpu.node_selector if gpu is not None else {}),
-            },
-            affinity=template.get("affinity") or {},
-            tolerations=tuple(template.get("tolerations") or ()),
+        executor_scheduling=scheduling_of(
+            {
+                **template,
+                "nodeSelector": {
+                    **(template.get("nodeSelector") or {}),
+                    **(gpu.node_selector if gpu is not None else {}),
+                },
+            }
         ),
         device=spec.device,
         executors_per_gpu=1 if gpu is None else gpu.executors_per_gpu,

@@ -24,7 +24,6 @@ from carpool_operator.domain.names import (
     ROLE_LABEL,
 )
 
-PROGRESS_PORT: Final = 7080
 _JOB_DIRECTORY: Final = "/etc/carpool"
 _TERMINATION_LOG: Final = "/dev/termination-log"
 _USER: Final = 10001
@@ -32,6 +31,7 @@ _USER: Final = 10001
 _NO_GPU: Final = {"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"}
 _UNPRIVILEGED: Final[Mapping[str, Any]] = {
     "allowPrivilegeEscalation": False,
+    "privileged": False,
     "capabilities": {"drop": ["ALL"]},
 }
 _POD_SECURITY: Final[Mapping[str, Any]] = {
@@ -117,11 +117,15 @@ def _driver(
         _field("CARPOOL_POD_NAME", "metadata.name"),
         _field("CARPOOL_POD_NAMESPACE", "metadata.namespace"),
         _field("CARPOOL_POD_IP", "status.podIP"),
+        {"name": "CARPOOL_IMAGE_PULL_POLICY", "value": settings.image_pull_policy},
         {"name": "CARPOOL_ATTEMPT", "value": str(attempt)},
-        {"name": "CARPOOL_PROGRESS_PORT", "value": str(PROGRESS_PORT)},
+        {"name": "CARPOOL_PROGRESS_PORT", "value": str(settings.progress_port)},
         {"name": "CARPOOL_TERMINATION_LOG", "value": _TERMINATION_LOG},
         _NO_GPU,
     ]
+    if settings.image_pull_secrets:
+        secrets = ",".join(settings.image_pull_secrets)
+        variables.append({"name": "CARPOOL_IMAGE_PULL_SECRETS", "value": secrets})
     if settings.gpu_runtime_class is not None:
         variables.append({"name": "CARPOOL_GPU_RUNTIME_CLASS", "value": settings.gpu_runtime_class})
     storage = spec.storage.secret_name
@@ -140,7 +144,7 @@ def _driver(
             "envFrom": [*(theirs.get("envFrom") or ()), *credentials],
             "ports": _over(
                 theirs.get("ports") or (),
-                [{"name": "progress", "containerPort": PROGRESS_PORT, "protocol": "TCP"}],
+                [{"name": "progress", "containerPort": settings.progress_port, "protocol": "TCP"}],
                 "name",
             ),
             "resources": {
@@ -173,7 +177,7 @@ def _shielded(container: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **container,
         "env": _over(container.get("env") or (), [_NO_GPU], "name"),
-        "securityContext": {**_UNPRIVILEGED, **(container.get("securityContext") or {})},
+        "securityContext": {**(container.get("securityContext") or {}), **_UNPRIVILEGED},
     }
 
 

@@ -28,6 +28,7 @@ class JobSettings:
         gpu_node_labels: labels of GPU nodes; drivers prefer nodes without them.
         driver_node_selector: labels that the nodes of drivers must have.
         driver_tolerations: taints that drivers bear, as in core/v1.
+        progress_port: at which drivers tell how far they are.
         gpu_runtime_class: runtime class of executors with GPUs; None: the nodes' default.
     """
 
@@ -48,3 +49,4 @@ class JobSettings:
     driver_node_selector: Mapping[str, str] = field(default_factory=dict)
     driver_tolerations: tuple[Mapping[str, Any], ...] = ()
     gpu_runtime_class: str | None = None
+    progress_port: int = 7080

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from carpool.spec import InferenceJobStatus
 from carpool_operator.domain.cluster_state import JobDemand
+from carpool_operator.domain.job import children
 from carpool_operator.domain.job.actions import Action
 from carpool_operator.domain.job.conditions import ConditionStatus, set_condition
 from carpool_operator.domain.job.job_object import JobObject
@@ -23,8 +24,16 @@ class Turn:
     now: float
 
     def driver(self, attempt: int) -> Driver | None:
-        """The driver pod of an attempt, if it is there."""
-        return next((each for each in self.observed.drivers if each.attempt == attempt), None)
+        """The driver pod of an attempt, if it is there; one of another name is none."""
+        name = children.driver_name(self.job, attempt)
+        return next(
+            (
+                each
+                for each in self.observed.drivers
+                if each.attempt == attempt and each.name == name
+            ),
+            None,
+        )
 
     def condition(
         self,

@@ -8,7 +8,7 @@ shares what thousands of pods have in common.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from sys import intern
 from typing import Any, cast
@@ -28,7 +28,7 @@ def observed_pod(raw: Mapping[str, Any]) -> Pod:
     metadata, spec, status = raw["metadata"], raw["spec"], raw.get("status") or {}
     annotations, labels = metadata.get("annotations") or {}, metadata.get("labels") or {}
     job_uid, role = labels.get(names.JOB_UID_LABEL), labels.get(names.ROLE_LABEL)
-    ours = job_uid is not None and role in ("driver", "executor")
+    ours = job_uid is not None and _is_owned(metadata, job_uid, role)
     gates = [gate["name"] for gate in spec.get("schedulingGates") or ()]
     gated = names.GATE in gates
     bound = spec.get("nodeName")
@@ -66,6 +66,19 @@ def observed_pod(raw: Mapping[str, Any]) -> Pod:
             else ()
         ),
     )
+
+
+def _is_owned(metadata: Mapping[str, Any], job_uid: str, role: str | None) -> bool:
+    """Whether a pod's owner is what its labels say: the job of a driver, a pod of an executor.
+
+    Labels are for whoever may create pods to write. Owners are too, but what names one that does
+    not exist is garbage, and the cluster collects it.
+    """
+    owners: Iterable[Mapping[str, Any]] = metadata.get("ownerReferences") or ()
+    owner = next((one for one in owners if one.get("controller")), {})
+    if role == "driver":
+        return bool(owner.get("uid") == job_uid)
+    return role == "executor" and owner.get("kind") == "Pod"
 
 
 def attempt_of(labels: Mapping[str, str]) -> int | None:

@@ -233,3 +233,17 @@ def test_a_record_is_at_most_a_kilobyte():
         if (value := getattr(found[0], name)) is not getattr(found[1], name)
     ]
     assert sys.getsizeof(found[0]) + sum(map(sys.getsizeof, own)) < 1024
+
+
+@pytest.mark.parametrize("role", ["driver", "executor"])
+def test_labels_alone_make_no_pod_ours(role):
+    """Whoever may create pods may write them; an owner that does not exist is collected."""
+    raw = pod(
+        labels=EXECUTOR_LABELS | {"carpool.dev/role": role},
+        annotations={"carpool.dev/reservation": '[{"node":"n","gpu":"GPU-1"}]'},
+    )
+    assert observed_pod(raw).job_uid == "job-uid"
+    for owner in ([], [{"kind": "Job", "name": "x", "uid": "another", "controller": True}]):
+        raw["metadata"]["ownerReferences"] = owner
+        found = observed_pod(raw)
+        assert (found.job_uid, found.role, found.reserved) == (None, None, ())
