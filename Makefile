@@ -93,8 +93,9 @@ images: setup ## Build the images (IMAGES="job-without-torch operator" for some 
 .PHONY: e2e
 e2e: ## Run the tests on Kubernetes, with the cluster and images they need
 	@$(MAKE) --no-print-directory cluster
-	@$(MAKE) --no-print-directory images IMAGES=job-without-torch
+	@$(MAKE) --no-print-directory images IMAGES="job-without-torch operator"
 	@$(BIN)/python hack/cluster load
+	@$(BIN)/python hack/cluster load carpool/operator:dev
 	@$(BIN)/python -m pytest -n 0 tests/e2e || \
 		{ $(BIN)/python hack/cluster diagnose out/e2e-diagnosis; exit 1; }
 
