@@ -48,6 +48,15 @@ def gated(api, namespace):
     # Namespaces get their account `default` a moment after they are made.
     api.post(f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": "own"}})
 
+    container = {"name": "spark", "image": "none"}
+    driver = {
+        "metadata": {"name": "driver"},
+        "spec": {"containers": [container], "serviceAccountName": "own"},
+    }
+    made = api.post(f"/api/v1/namespaces/{namespace}/pods", driver)
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": "driver", "controller": True}
+    owner["uid"] = made["metadata"]["uid"]
+
     def make(name="executor", *, affinity=None, annotations=None, gates=("carpool.dev/gpu",)):
         uuid = {"fieldRef": {"fieldPath": "metadata.annotations['carpool.dev/gpu-uuid']"}}
         container = {
@@ -60,6 +69,7 @@ def gated(api, namespace):
                 "name": name,
                 "labels": EXECUTOR_LABELS,
                 "annotations": annotations,
+                "ownerReferences": [owner],
             },
             "spec": {
                 "containers": [container],
