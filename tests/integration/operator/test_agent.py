@@ -24,6 +24,7 @@ from support.agent_process import (
     install_agents,
 )
 from support.mock_nvml.library import build_library
+from support.watching import await_gone
 
 pytestmark = pytest.mark.apiserver
 
@@ -294,9 +295,7 @@ def test_the_gpu_node_goes_with_its_node_and_the_agent_waits_for_another(api, no
     process = node.start(heartbeat_seconds="1", change_seconds="1")
     node.await_health(*WELL)
     api.delete(f"/api/v1/nodes/{node.name}")
-    for kind, _ in api.watch(GPU_NODES, 60, fieldSelector=f"metadata.name={node.name}"):
-        if kind == "DELETED":
-            break
+    await_gone(api, GPU_NODES, node.name)
     assert not process.ended
 
 
