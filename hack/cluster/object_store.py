@@ -6,6 +6,8 @@ keys are no secret; they are the ones of manifests/s3.yaml.
 
 from __future__ import annotations
 
+import time
+
 from debian_image import has_image
 from go_tools import go_tool
 from kind_cluster import load_image, s3_address
@@ -20,6 +22,8 @@ SECRET_KEY = "carpool-secret"  # noqa: S105 - of a server that lives for a test
 BUCKET = "carpool"
 IN_CLUSTER = "http://s3.carpool-storage:7070"
 """Where pods reach it."""
+_REACHABLE = 60.0
+"""Seconds: the server is ready before kube-proxy has opened the way to it, which tells nobody."""
 
 
 def ensure_object_store() -> None:
@@ -44,8 +48,14 @@ def _ensure_bucket() -> None:
         region="us-east-1",
         allow_bucket_creation=True,
     )
-    try:
-        if store.get_file_info(BUCKET).type == fs.FileType.NotFound:
-            store.create_dir(BUCKET)
-    except OSError as error:
-        raise Failed(f"the S3 server at {s3_address()} does not answer: {error}") from error
+    deadline = time.monotonic() + _REACHABLE
+    while True:
+        try:
+            if store.get_file_info(BUCKET).type == fs.FileType.NotFound:
+                store.create_dir(BUCKET)
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise Failed(f"the S3 server at {s3_address()} does not answer: {error}") from error
+            time.sleep(0.5)
+        else:
+            return
