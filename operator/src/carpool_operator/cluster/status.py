@@ -14,7 +14,7 @@ from carpool_operator.cluster.resources import JOBS
 
 
 async def apply_status(
-    client: Client, job: Json, status: Mapping[str, Any], *, version: str | None = None
+    client: Client, job: Json, status: Mapping[str, Any], *, version: str
 ) -> Json:
     """Make `status` the job's.
 
@@ -22,7 +22,7 @@ async def apply_status(
         client: of the leader.
         job: as it was read.
         status: all of it.
-        version: of the job that must still be the newest; None: whatever its version is.
+        version: of the job that must still be the newest.
 
     Returns:
         The job as it is now.
@@ -36,10 +36,12 @@ async def apply_status(
         "apiVersion": job["apiVersion"],
         "kind": job["kind"],
         # With its UID, so that a job made anew under the same name is not given this status.
-        "metadata": {"name": metadata["name"], "uid": metadata["uid"]},
+        "metadata": {
+            "name": metadata["name"],
+            "uid": metadata["uid"],
+            "resourceVersion": version,
+        },
         "status": dict(status),
     }
-    if version is not None:
-        applied["metadata"]["resourceVersion"] = version
     path = JOBS.path(metadata["namespace"], metadata["name"], "status")
     return await client.apply(path, applied)

@@ -161,13 +161,20 @@ class JobWrites:
                 del notes.foreign[name]
 
     async def tell(self, uid: str, plan: Plan, notes: Notes) -> None:
-        """Write the status of a plan where it asks for that, and post its events."""
+        """Write the status of a plan where it asks for that, and post its events.
+
+        Raises:
+            Conflict: the job is newer than what is known of it; its event is on the way.
+            ApiError: the write failed.
+        """
         job = self._observations.jobs.get(uid)
         if job is None:
             return
         if plan.status is not None:
             try:
-                answer = await apply_status(self._client, job, plan.status)
+                # What was made of an old state must not stand over what a newer one made.
+                version = job["metadata"]["resourceVersion"]
+                answer = await apply_status(self._client, job, plan.status, version=version)
             except NotFound:
                 return  # deleted meanwhile
             self._status_written(answer, notes)
