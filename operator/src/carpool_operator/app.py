@@ -185,28 +185,42 @@ class _Operator:
             await self._check_resources()
             lag = asyncio.create_task(measure_lag())
             stack.callback(lag.cancel)
-            await self._until_stopped(self._lead())
-            await self._election.release()
+            if await self._until_stopped(self._lead()):
+                await self._election.release()
 
-    async def _until_stopped(self, work: Coroutine[None, None, None]) -> None:
-        """Do the work until the end is asked for; its failure is ours."""
+    async def _until_stopped(self, work: Coroutine[None, None, None]) -> bool:
+        """Do the work until the end is asked for; its failure is ours.
+
+        Returns:
+            Whether nothing that was sent may still arrive.
+        """
+        drained = True
         task = asyncio.create_task(work)
         stopped = asyncio.create_task(self._stop.wait())
         await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         if not task.done():
             log.info("Stopping")
-            await self._drain()
+            drained = await self._drain()
             task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+        return drained
 
-    async def _drain(self) -> None:
-        """Let what is under way end; what does not is cut off, as by a kill, and does no harm."""
-        with suppress(TimeoutError):
+    async def _drain(self) -> bool:
+        """Let what is under way end; whether all has.
+
+        What has not is cut off, as by a kill. It may still arrive, so the Lease is kept: whoever
+        takes over waits until it cannot any more, as after a kill.
+        """
+        try:
             async with asyncio.timeout(_DRAIN):
                 await self._assignments.drain()
                 await self._queue.drain()
+        except TimeoutError:
+            log.warning("Requests were cut off; the Lease ends by itself")
+            return False
+        return True
 
     async def _lead(self) -> None:
         try:

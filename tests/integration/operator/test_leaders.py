@@ -108,3 +108,20 @@ def test_a_replica_that_ends_in_order_hands_over_at_once(api, cluster, jobs_name
             api.post(jobs, played.cpu_job("after-all"))
             await_object(api, jobs, "after-all", finished, "finished by the second")
             assert not second.ended
+
+
+def test_a_replica_that_ends_with_requests_unanswered_keeps_its_lease(
+    api, cluster, jobs_namespace, tmp_path
+):
+    # What it sent may still arrive; whoever follows must wait as after a kill.
+    settings = {"namespaces": jobs_namespace, "lease_name": "cut-off"}
+    api.post(LEASES, {"metadata": {"name": "cut-off"}, "spec": {"holderIdentity": ""}})
+    jobs = played.jobs_path(jobs_namespace)
+    with operator(
+        cluster, tmp_path, "support.unanswered_operator", pod_name="first", **settings
+    ) as first:
+        api.post(jobs, played.cpu_job("unanswered"))
+        await_object(api, jobs, "unanswered", lambda raw: bool(raw.get("status")), "written")
+        assert first.terminate(20) == 0
+        assert "Requests were cut off" in first.text
+    assert holder(api.get(f"{LEASES}/cut-off")).startswith("first_")
