@@ -17,7 +17,7 @@ from typing import Protocol
 
 from carpool_operator.cluster.client import Client, Json
 from carpool_operator.cluster.resources import Resource
-from carpool_operator.errors import ApiError, Expired
+from carpool_operator.errors import ApiError, Expired, api_error
 from carpool_operator.jitter import jittered
 
 log = logging.getLogger(__name__)
@@ -52,17 +52,25 @@ async def follow(client: Client, resource: Resource, follower: Follower) -> None
     while True:
         try:
             version = await _list(client, resource, follower)
-            failures = 0
             while True:
                 version = await _watch(client, resource, version, follower)
-        except Expired:
-            log.info("Listed anew, since the watch was too far behind", extra={"resource": plural})
+                failures = 0
+        except Expired as error:
+            about = {"resource": plural, "error": str(error)}
+            log.info("Listing anew, since the watch was too far behind", extra=about)
+            if failures:  # in a row: lists are dear to a server that has trouble
+                await asyncio.sleep(_delay(failures))
+            failures += 1
         except ApiError as error:
-            delay = jittered(_BACKOFF[min(failures, len(_BACKOFF) - 1)], 0.5)
+            delay = _delay(failures)
             failures += 1
             told = {"resource": plural, "error": str(error), "retry_s": round(delay, 1)}
             log.warning("Watch ended", extra=told)
             await asyncio.sleep(delay)
+
+
+def _delay(failures: int) -> float:
+    return jittered(_BACKOFF[min(failures, len(_BACKOFF) - 1)], 0.5)
 
 
 async def _list(client: Client, resource: Resource, follower: Follower) -> str:
@@ -100,7 +108,8 @@ async def _watch(client: Client, resource: Resource, version: str, follower: Fol
             case "DELETED":
                 follower.gone(plural, raw)
             case "ERROR":
-                raise Expired(f"watch of {plural}: {raw.get('message', raw)}", raw.get("code", 410))
+                message = f"watch of {plural}: {raw.get('message', raw)}"
+                raise api_error(raw.get("code", 500), raw.get("reason", ""), message)
             case _:
                 pass  # a bookmark
         version = raw["metadata"]["resourceVersion"]

@@ -127,6 +127,39 @@ def test_a_watch_that_is_too_far_behind_begins_with_a_list_again():
     assert "watch=true" not in asked[2]
 
 
+def test_between_failures_of_watches_it_waits_longer_and_longer(monkeypatch):
+    waited = []
+    give_way = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        if seconds:  # not what only gives others a turn
+            waited.append(seconds)
+        await give_way(0)
+
+    monkeypatch.setattr(module, "_BACKOFF", (1.0, 2.0, 4.0))
+    monkeypatch.setattr(module, "jittered", lambda seconds, _: seconds)
+    monkeypatch.setattr(module.asyncio, "sleep", sleep)
+    failed = ("ERROR", {"code": 500, "reason": "InternalError", "message": "etcdserver: timeout"})
+    expired = ("ERROR", {"code": 410, "reason": "Expired", "message": "too old"})
+    _, asked = followed(
+        list_of(10),
+        events(failed),
+        list_of(20),
+        events(expired),
+        list_of(30),
+        events(expired),
+        list_of(40, item("a", 35)),
+        events(("BOOKMARK", item("", 50))),
+        events(expired),
+        list_of(60, item("b", 55)),
+        events(then_silent=True),
+        last="listed b",
+    )
+    # After a watch that went well the first list comes at once.
+    assert waited == [1.0, 2.0, 4.0]
+    assert len(asked) == 11
+
+
 def test_a_server_that_fails_is_asked_again():
     follower, _ = followed(
         refuses(503, "ServiceUnavailable"),
