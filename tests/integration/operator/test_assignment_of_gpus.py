@@ -1,0 +1,163 @@
+"""Executors at the gate get GPUs, on a real API server with nodes whose agents are played."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from carpool_operator.domain import names
+from support import played_kubelet as played
+from support.job_documents import job_document
+from support.operator_process import operator
+from support.played_gpus import gpu_nodes, node_of, selector
+from support.watching import await_matching, await_object
+
+RUNS = 100
+LOST_LEADERSHIP = 3
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+
+
+def gpu_job(name: str, group: str, **spec):
+    return job_document(
+        metadata__name=name,
+        spec__device="GPU",
+        spec__minExecutors=1,
+        spec__gpu={"executorsPerGPU": 2, "nodeSelector": selector(group)},
+        spec__model__uri="/models/m.cfg",
+        spec__input__uris=["/clips/*.mp4"],
+        spec__output__uri=f"/results/{name}",
+        **{f"spec__{key}": value for key, value in spec.items()},
+    )
+
+
+def running_driver(api, namespace, job):
+    """The driver pod of a job, whose container runs."""
+    api.post(played.jobs_path(namespace), job)
+    [driver] = await_matching(
+        api,
+        played.pods_path(namespace),
+        lambda pod: pod["metadata"]["labels"].get(names.ROLE_LABEL) == "driver",
+        1,
+        "a driver",
+        labelSelector=f"{names.JOB_LABEL}={job['metadata']['name']}",
+    )
+    played.run_driver(api, driver)
+    return driver
+
+
+def gpu_of(pod):
+    return (pod["metadata"].get("annotations") or {}).get(names.GPU_UUID_ANNOTATION)
+
+
+def epoch_of(pod):
+    return pod["metadata"]["annotations"][names.EPOCH_ANNOTATION]
+
+
+def pinned_node(pod):
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    [term] = pod["spec"]["affinity"]["nodeAffinity"][required]["nodeSelectorTerms"]
+    [node] = term["matchFields"][0]["values"]
+    return node
+
+
+def await_assigned(api, namespace, count):
+    return await_matching(
+        api,
+        played.pods_path(namespace),
+        lambda pod: gpu_of(pod) is not None,
+        count,
+        "assigned",
+        labelSelector=f"{names.ROLE_LABEL}=executor",
+    )
+
+
+@pytest.fixture
+def requests(cluster):
+    """Makes requests, several at once: each thread has a connection of its own."""
+    clients = [cluster.user(f"carpool-tests-{number}", "system:masters") for number in range(4)]
+    with ThreadPoolExecutor(len(clients)) as threads:
+
+        def all_of(call, things):
+            shares = [things[number :: len(clients)] for number in range(len(clients))]
+
+            def work(client, share):
+                return [call(client, thing) for thing in share]
+
+            return [one for found in threads.map(work, clients, shares) for one in found]
+
+        yield all_of
+    for client in clients:
+        client.close()
+
+
+def test_sixteen_executors_at_once_are_two_on_each_of_eight_gpus_every_time(
+    api, cluster, jobs_namespace, tmp_path, requests
+):
+    with (
+        gpu_nodes(cluster, "even", nodes=2, gpus=4),
+        operator(cluster, tmp_path, namespaces=jobs_namespace),
+    ):
+        driver = running_driver(api, jobs_namespace, gpu_job("even", "even", executors=16))
+        for run in range(RUNS):
+            requests(lambda client, _: played.add_executor(client, driver), range(16))
+            pods = await_assigned(api, jobs_namespace, 16)
+            on = Counter(map(gpu_of, pods))
+            assert sorted(on.values()) == [2] * 8, f"run {run}: {on}"
+            assert all(pinned_node(pod) == node_of(gpu_of(pod)) for pod in pods)
+            requests(played.remove_pod, pods)
+
+
+def test_two_leaders_one_after_another_with_views_of_the_past_fill_no_gpu_above_its_slots(
+    api, cluster, jobs_namespace, tmp_path, requests
+):
+    settings = {
+        "namespaces": jobs_namespace,
+        "lease_name": "two-views",
+        "lease_duration_seconds": "3",
+        # Slowly: the first is to be stopped in the middle.
+        "api_qps": "20",
+        "api_burst": "10",
+    }
+    late = "support.late_operator"
+
+    def led_by(name):
+        def holds(lease):
+            return lease["spec"].get("holderIdentity", "").startswith(name)
+
+        await_object(api, LEASES, "two-views", holds, f"led by {name}")
+
+    with (
+        gpu_nodes(cluster, "views", nodes=13, gpus=4),
+        operator(
+            cluster, tmp_path, late, pod_name="first", late_seconds="0.5", **settings
+        ) as first,
+    ):
+        driver = running_driver(api, jobs_namespace, gpu_job("views", "views", executors=100))
+        requests(lambda client, _: played.add_executor(client, driver), range(100))
+        await_assigned(api, jobs_namespace, 20)
+        first.signal(signal.SIGSTOP)
+        before = {
+            pod["metadata"]["uid"]: gpu_of(pod) for pod in await_assigned(api, jobs_namespace, 20)
+        }
+        assert len(before) < 100
+        with operator(
+            cluster, tmp_path, late, pod_name="second", late_seconds="4", **settings
+        ) as second:
+            led_by("second_")
+            first.signal(signal.SIGCONT)
+            assert first.wait() == LOST_LEADERSHIP
+            pods = await_assigned(api, jobs_namespace, 100)
+            # What it decided by a view of the past it would undo when the view has caught up: when
+            # it has seen what came last.
+            requests(played.remove_pod, pods[:4])
+            requests(lambda client, _: played.add_executor(client, driver), range(4))
+            pods = await_assigned(api, jobs_namespace, 100)
+            assert max(Counter(map(gpu_of, pods)).values()) == 2
+            assert all(pinned_node(pod) == node_of(gpu_of(pod)) for pod in pods)
+            after = {pod["metadata"]["uid"]: gpu_of(pod) for pod in pods}
+            assert all(after.get(uid, gpu) == gpu for uid, gpu in before.items())
+            assert {epoch_of(pod) for pod in pods} == {"1", "2"}
+            assert second.metric("carpool_evictions_total") == 0
