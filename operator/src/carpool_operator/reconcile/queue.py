@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
 from carpool.errors import CarpoolError
-from carpool_operator.errors import ApiError, LeadershipLost
+from carpool_operator.errors import ApiError, Conflict, LeadershipLost
 from carpool_operator.jitter import jittered
 from carpool_operator.observability.metrics import (
     QUEUE_DEPTH,
@@ -187,7 +187,9 @@ class WorkQueue:
             return
         after = error.retry_after if isinstance(error, ApiError) else None
         delay = self._retry(key, at_least=after or 0.0)
-        log.warning("Reconciling failed", extra=told | {"retry_s": round(delay, 1)})
+        # Of a conflict nobody need know: something newer is on the way, as when users edit a job.
+        level = logging.INFO if isinstance(error, Conflict) else logging.WARNING
+        log.log(level, "Reconciling failed", extra=told | {"retry_s": round(delay, 1)})
 
     def _retry(self, key: str, at_least: float = 0.0) -> float:
         failures = self._failures[key] = self._failures.get(key, 0) + 1
