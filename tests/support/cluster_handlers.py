@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Mapping, Sequence
@@ -50,3 +51,16 @@ class Unloadable(ColourOracle):
 
     def load(self, context: Any) -> None:
         raise ModelFormatError("it was made not to load")
+
+
+class DiesOnGpus(ColourOracle):
+    """The oracle, whose host dies before it is ready on the GPUs of its parameter `bad`."""
+
+    def __init__(self, parameters: Mapping[str, Any]) -> None:
+        super().__init__({key: value for key, value in parameters.items() if key != "bad"})
+        self._bad = parameters["bad"]
+
+    def load(self, context: Any) -> None:
+        if os.environ["NVIDIA_VISIBLE_DEVICES"] in self._bad:
+            os._exit(70)
+        super().load(context)

@@ -104,6 +104,7 @@ class Hold:
     """Hosts stop here in the middle of a batch; see `support.cluster_handlers.HeldOracle`."""
 
     def __init__(self, namespace: JobsNamespace, name: str) -> None:
+        self.name = name
         self._folder: Path = namespace.folder / f"hold-{name}"
         self._folder.mkdir()
         self._folder.chmod(0o1777)

@@ -179,7 +179,7 @@ def _driver_template() -> dict[str, Any]:
 
 
 @contextmanager
-def operator(jobs: JobsNamespace) -> Iterator[Operator]:
+def operator(jobs: JobsNamespace, **values: Any) -> Iterator[Operator]:
     """Install an operator for a namespace of jobs, and uninstall it."""
     found = Operator(jobs)
     namespace = {
@@ -193,7 +193,7 @@ def operator(jobs: JobsNamespace) -> Iterator[Operator]:
     jobs.kubectl("apply", "-f", "-", given=json.dumps(namespace))
     jobs.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
     try:
-        found.install()
+        found.install(**values)
         yield found
     finally:
         jobs.kubectl("delete", "ij", "--all", "--wait=false")

@@ -1,6 +1,6 @@
 """The operator, whose writes to jobs come to the API server and are never answered.
 
-    python -m support.unanswered_operator
+python -m support.unanswered_operator
 """
 
 from __future__ import annotations
