@@ -12,7 +12,8 @@ from heapq import heapify, heappop, heapreplace
 
 from carpool_operator.domain.allocation.admission import Admission
 from carpool_operator.domain.allocation.avoided_nodes import AvoidedNodes
-from carpool_operator.domain.allocation.choice import Choice, Others
+from carpool_operator.domain.allocation.choice import Choice
+from carpool_operator.domain.allocation.claims import Claims
 from carpool_operator.domain.allocation.clearing import cleared
 from carpool_operator.domain.allocation.eligibility import Eligibility
 from carpool_operator.domain.allocation.failing_hosts import FailingHosts
@@ -48,9 +49,10 @@ class ClusterAllocator:
 
     def __init__(self) -> None:
         self._ledger = Ledger()
-        self._choice = Choice(self._ledger)
+        claims = Claims(self._ledger)
+        self._choice = Choice(self._ledger, claims)
         self._shortages = Shortages(self._ledger)
-        self._admission = Admission(self._ledger, self._choice)
+        self._admission = Admission(self._ledger, self._choice, claims)
         self._avoided = AvoidedNodes()
         self._hosts = FailingHosts()
         self._waiting = Waiting()
@@ -96,7 +98,8 @@ class ClusterAllocator:
             entry = self._entries[pod.uid]
         elif pod.node is not None and not pod.ended:
             executor = pod.job_uid if pod.role == "executor" else None
-            entry = Entry(Slot(pod.node, pod.gpu), executor, pod.requests)
+            lasting = pod.job_uid is None
+            entry = Entry(Slot(pod.node, pod.gpu), executor, pod.requests, lasting)
         if pod.job_uid is None:
             self._enter(pod.uid, entry)
             return
@@ -189,7 +192,7 @@ class ClusterAllocator:
         """
         self._advance(now)
         found: list[Assignment] = []
-        keepers: Others | None = None
+        claimed: bool | None = None
         turns = [
             (self._turn(group, job), group, job)
             for group in self._waiting.groups()
@@ -206,10 +209,12 @@ class ClusterAllocator:
                 continue
             slot = self._held_slot(group, job, now)
             if slot is None:
-                if turn[0] and keepers is None:
-                    keepers = self._admission.keepers(now)
-                left_to = keepers or () if turn[0] else ()
-                slot = self._choice.best(self._eligibility(group, job), now, left_to)
+                # What comes after this in one call changes no claim: it is put elsewhere.
+                if turn[0] and claimed is None:
+                    claimed = self._admission.claim(now)
+                leaving = turn[0] and bool(claimed)
+                eligibility = self._eligibility(group, job)
+                slot = self._choice.best(eligibility, now, leaving_claims=leaving)
             if slot is None:
                 heappop(turns)
                 continue
@@ -239,8 +244,8 @@ class ClusterAllocator:
         eligibility = self._eligibility(groups[0], job)
         need = f"{who} need{'s' if count == 1 else ''} {self._slot_words(eligibility)}s"
         if not self._requires_more(job) and self._choice.best(eligibility, now) is not None:
-            keepers = self._admission.keepers(now)
-            if keepers and self._choice.best(eligibility, now, keepers) is None:
+            claimed = self._admission.claim(now)
+            if claimed and self._choice.best(eligibility, now, leaving_claims=True) is None:
                 first = self._admission.order(now)[0]
                 return Lacking("QueuedBehind", f"{need}; {_name(first)} has waited longer for them")
         return self._shortages.told(eligibility, now, need)
