@@ -173,17 +173,6 @@ class ClusterAllocator:
         job.hold(self._ledger)
         return job.pending
 
-    def reservable(self, now: float) -> list[str]:
-        """Jobs in the queue that `reserve` would answer with slots, in their order."""
-        self._advance(now)
-        return list(self._admission.fitting(now))
-
-    def release(self, job_uid: str) -> None:
-        """Give up a reservation that no driver carries, and the job's place in the queue."""
-        self._admission.leave(job_uid)
-        if job_uid in self._jobs:
-            self._give_up_pending(self._jobs[job_uid])
-
     def assign(self, now: float, limit: int = 100) -> list[Assignment]:
         """Decide slots for executors that wait at the gate.
 
