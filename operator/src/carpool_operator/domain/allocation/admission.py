@@ -3,8 +3,8 @@
 A job's required executors get their slots at once or none does. The patience of a job ends after
 five minutes. Of those whose patience is over the one that has waited longest goes first; then the
 others of them, then all others: those whose namespace holds fewer GPUs, then the older. What jobs
-ahead can have now is set aside for them, and slots that those without patience lack are left to
-them (`claims`), or smaller jobs would slip past them for ever. A job that would not fit if all
+ahead can have now is set aside for them, and slots that those whose patience is over lack are left
+to them (`claims`), or smaller jobs would slip past them for ever. A job that would not fit if all
 executors ended keeps nobody off anything.
 
 Nobody starves: every job becomes the one that has waited longest, and that one gets its slots when
@@ -84,8 +84,8 @@ class Admission:
         found: dict[str, list[Slot]] = {}
         with self._trial() as try_out:
             for demand in order:
-                # What is free is within a job's claim first of all, unless one before it has left
-                # some of its own.
+                # A job claims what is free first: if not all that it claims is, too little is,
+                # unless one before it got other slots than it had claimed.
                 if found or self._claims.is_usable(demand.uid) is not False:
                     self._claims.lift(demand.uid)
                     slots = try_out(demand, now, leaving_claims=True)
