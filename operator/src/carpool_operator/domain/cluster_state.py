@@ -6,6 +6,7 @@ immutable: an event brings a new record, so that what was decided upon cannot ch
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -31,6 +32,18 @@ class Resources:
     memory: int = 0
     pods: int = 0
     extended: tuple[tuple[str, int], ...] = ()
+
+    def plus(self, other: Resources, times: int = 1) -> Resources:
+        """Together with `times` others that ask alike."""
+        extended = Counter(dict(self.extended)) if other.extended else dict(self.extended)
+        for name, amount in other.extended:
+            extended[name] += times * amount
+        return Resources(
+            self.cpu + times * other.cpu,
+            self.memory + times * other.memory,
+            self.pods + times * other.pods,
+            tuple(sorted(extended.items())),
+        )
 
 
 @dataclass(frozen=True, slots=True)

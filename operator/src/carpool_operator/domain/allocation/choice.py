@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from carpool_operator.domain.allocation.claims import Claims
 from carpool_operator.domain.allocation.eligibility import Eligibility, Wants
 from carpool_operator.domain.allocation.ledger import Ledger
 from carpool_operator.domain.allocation.pack import Pack
@@ -34,14 +35,13 @@ _MANY = 4
 """A job on more than one node in so many is on many."""
 _POLICIES: dict[Placement, Policy] = {"Spread": Spread(), "Pack": Pack()}
 
-Others = tuple[Eligibility, ...]
-
 
 class Choice:
     """The heaps; one that was dropped is made again and answers the same."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, claims: Claims) -> None:
         self._ledger = ledger
+        self._claims = claims
         self._eligibilities: OrderedDict[Any, Eligibility] = OrderedDict()
         self._heaps: OrderedDict[Any, SlotHeap] = OrderedDict()
 
@@ -84,23 +84,25 @@ class Choice:
         _keep(self._eligibilities, key, _KEPT_ELIGIBILITIES)
         return found
 
-    def best(self, eligibility: Eligibility, now: float, left_to: Others = ()) -> Slot | None:
+    def best(
+        self, eligibility: Eligibility, now: float, *, leaving_claims: bool = False
+    ) -> Slot | None:
         """The slot to give to such an executor, None where there is none.
 
         Args:
             eligibility: of the executor.
             now: Unix time.
-            left_to: others whose eligible slots are not taken.
+            leaving_claims: whether what others claim is left to them.
         """
         own = self._ledger.nodes_of(eligibility.wants.demand.uid)
         if len(own) * _MANY > len(self._ledger.nodes):
-            found = self._heap(eligibility, left_to).best(now)
+            found = self._heap(eligibility, leaving_claims).best(now)
             return found[1] if found else None
-        anyone = self._heap(self.anyone(eligibility), left_to)
+        anyone = self._heap(self.anyone(eligibility), leaving_claims)
         elsewhere = anyone.best(now, without=own)
         if not own:
             return elsewhere[1] if elsewhere else None
-        here = self._heap(eligibility, left_to, own).best(now)
+        here = self._heap(eligibility, leaving_claims, own).best(now)
         both = [found for found in (elsewhere, here) if found is not None]
         return min(both)[1] if both else None
 
@@ -112,14 +114,21 @@ class Choice:
             del self._heaps[key]
 
     def _heap(
-        self, eligibility: Eligibility, left_to: Others, within: Mapping[str, object] | None = None
+        self,
+        eligibility: Eligibility,
+        leaving_claims: bool,
+        within: Mapping[str, object] | None = None,
     ) -> SlotHeap:
-        key = (eligibility, left_to, within is None)
+        key = (eligibility, leaving_claims, within is None)
         found = self._heaps.get(key)
         if found is None:
             policy = _POLICIES[eligibility.wants.demand.placement]
             found = self._heaps[key] = SlotHeap(
-                eligibility, policy, self._ledger, left_to=left_to, within=within
+                eligibility,
+                policy,
+                self._ledger,
+                claims=self._claims if leaving_claims else None,
+                within=within,
             )
         _keep(self._heaps, key, _KEPT)
         return found

@@ -97,17 +97,10 @@ class Allocator(Protocol):
     def reserve(self, job_uid: str, now: float) -> Reservation | Lacking:
         """Hold slots for a job's required executors, all or none.
 
-        The same reservation is answered until the driver that carries it has ended, or until
-        `release` gives it up. A job that lacks something waits in the queue from then on; who goes
-        before whom is decided over all that wait. One that will not ask again must be released,
-        or what it could have is kept for it.
+        The same reservation is answered until the driver that carries it has ended, or the job is
+        gone. A job that lacks something waits in the queue from then on, until it asks no more
+        (`queued_since`) or is gone; who goes before whom is decided over all that wait.
         """
-
-    def reservable(self, now: float) -> list[str]:
-        """Uids of the jobs in the queue that `reserve` would answer with slots, in their order."""
-
-    def release(self, job_uid: str) -> None:
-        """Give up a reservation that no driver carries, and the job's place in the queue."""
 
     def assign(self, now: float, limit: int = 100) -> list[Assignment]:
         """Decide slots for executors that wait at the gate, and that no other gate holds.

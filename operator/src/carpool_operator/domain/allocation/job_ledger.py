@@ -69,6 +69,21 @@ class JobLedger:
         return len(self.executors) - len(self.leaving)
 
     @property
+    def requires_more(self) -> bool:
+        """Whether fewer executors stay than it requires."""
+        return self.demand is not None and self.staying < self.demand.required
+
+    @property
+    def may_have_more(self) -> bool:
+        """Whether fewer executors stay than it may have."""
+        return self.demand is not None and self.staying < self.demand.executors
+
+    @property
+    def settled(self) -> bool:
+        """Whether what is held is all that is to be held."""
+        return not (self.outdated or self.overfull)
+
+    @property
     def empty(self) -> bool:
         """Whether nothing is known of it."""
         return not (self.demand or self.pending or self.drivers or self.executors)

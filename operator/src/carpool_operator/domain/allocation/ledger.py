@@ -34,11 +34,13 @@ class Entry:
         slot: where.
         job_uid: the job whose executor it is; None: something else.
         requests: of the pod.
+        lasting: whether it may stay when every job has ended: a pod that is not ours.
     """
 
     slot: Slot
     job_uid: str | None
     requests: Resources
+    lasting: bool = False
 
 
 class Ledger:
@@ -158,11 +160,9 @@ class Ledger:
     def _move(self, entry: Entry, count: int) -> None:
         slot, requests = entry.slot, entry.requests
         ledger = self.node(slot.node)
-        ledger.cpu += count * requests.cpu
-        ledger.memory += count * requests.memory
-        ledger.pods += count * requests.pods
-        for name, amount in requests.extended:
-            ledger.extended[name] += count * amount
+        ledger.ask(requests, count)
+        if entry.lasting:
+            _count(ledger.lasting, requests, count)
         if entry.job_uid is not None:
             _count(self._nodes_of_job[entry.job_uid], slot.node, count)
             if slot.gpu is not None:

@@ -108,6 +108,7 @@ class NodeLedger:
         inventory: its GPUs as their agent reports them; None: no agent does.
         gpus: those of the inventory, and others that entries name.
         cpu, memory, pods, extended: what entries ask for together.
+        lasting: pods that are not ours, by what they ask for.
         gpu_executors: on its GPUs.
         node_executors: of jobs whose slots are nodes, by job.
         healthy: number of its GPUs that are.
@@ -124,6 +125,7 @@ class NodeLedger:
         "healthy",
         "inventory",
         "kubelet_gpus",
+        "lasting",
         "load",
         "memory",
         "name",
@@ -143,6 +145,7 @@ class NodeLedger:
         self.memory = 0
         self.pods = 0
         self.extended: Counter[str] = Counter()
+        self.lasting: Counter[Resources] = Counter()
         self.gpu_executors = 0
         self.node_executors: Counter[str] = Counter()
         self.healthy = 0
@@ -178,6 +181,19 @@ class NodeLedger:
     def is_fresh(self, now: float) -> bool:
         """Whether the node's agent has confirmed its report lately."""
         return self.inventory is not None and now - self.inventory.heartbeat <= STALE_AFTER
+
+    @property
+    def executors(self) -> int:
+        """Executors on it, whatever their slots are."""
+        return self.gpu_executors + self.node_executors.total()
+
+    def ask(self, requests: Resources, count: int) -> None:
+        """Add what so many pods ask for."""
+        self.cpu += count * requests.cpu
+        self.memory += count * requests.memory
+        self.pods += count * requests.pods
+        for name, amount in requests.extended:
+            self.extended[name] += count * amount
 
     def see(self, node: Node | None) -> None:
         """Take in the node, or that it is gone."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from carpool_operator.domain.allocation.eligibility import Eligibility
-from carpool_operator.domain.allocation.ledger import Ledger
 from carpool_operator.domain.allocation.node_ledger import GpuLedger, NodeLedger
 from carpool_operator.domain.allocation.sharing import memory_budget
 from carpool_operator.domain.cluster_state import Resources
@@ -13,18 +12,22 @@ from carpool_operator.domain.cluster_state import Resources
 _UNBOUNDED = 1 << 20
 
 
-def capacity(eligibility: Eligibility, ledger: Ledger) -> int:
-    """Executors that the cluster would take if it were empty, on nodes and GPUs that are well."""
-    return sum(
-        _when_empty(node, eligibility)
-        for node in ledger.nodes.values()
-        if eligibility.matches(node)
-    )
-
-
 def room(node: NodeLedger, requests: Resources) -> tuple[int, str]:
     """How many such pods the node still takes, and the resource that allows no more."""
     return min(_times(node, requests))
+
+
+def room_without_executors(
+    node: NodeLedger, requests: Resources, beside: Resources | None = None
+) -> int:
+    """How many such pods the node would take if all executors there ended, beside some others."""
+    bare = NodeLedger(node.name)
+    bare.see(node.node)
+    for lasting, count in node.lasting.items():
+        bare.ask(lasting, count)
+    if beside is not None:
+        bare.ask(beside, 1)
+    return room(bare, requests)[0]
 
 
 def places(gpu: GpuLedger, eligibility: Eligibility) -> int:
@@ -36,6 +39,13 @@ def places(gpu: GpuLedger, eligibility: Eligibility) -> int:
     budget = memory_budget(demand, gpu.gpu)
     by_memory = (gpu.gpu.memory - gpu.memory_used) // budget if budget else _UNBOUNDED
     return min(limit - gpu.executors, by_memory)
+
+
+def places_without_executors(gpu: GpuLedger, eligibility: Eligibility) -> int:
+    """How many executors a GPU would take if all on it ended."""
+    empty = GpuLedger(gpu.slot.node, gpu.uuid)
+    empty.gpu = gpu.gpu
+    return max(0, places(empty, eligibility))
 
 
 def _times(node: NodeLedger, requests: Resources) -> Iterator[tuple[int, str]]:
@@ -52,18 +62,3 @@ def _times(node: NodeLedger, requests: Resources) -> Iterator[tuple[int, str]]:
     for name, amount in wanted.items():
         if amount:
             yield max(0, left.get(name, 0)) // amount, name
-
-
-def _when_empty(node: NodeLedger, eligibility: Eligibility) -> int:
-    bare = NodeLedger(node.name)
-    bare.see(node.node)
-    times, _ = room(bare, eligibility.wants.requests)
-    if not eligibility.by_uuid:
-        return times
-    on_gpus = 0
-    for gpu in node.gpus.values():
-        if gpu.healthy:
-            empty = GpuLedger(node.name, gpu.uuid)
-            empty.gpu = gpu.gpu
-            on_gpus += places(empty, eligibility)
-    return min(times, on_gpus)

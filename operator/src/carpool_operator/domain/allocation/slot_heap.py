@@ -8,12 +8,12 @@ numbers its changes, and the heap has seen those up to a number. A new heap give
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Mapping
 from heapq import heapify, heappop, heappush, heapreplace
 
+from carpool_operator.domain.allocation.claims import Claims
 from carpool_operator.domain.allocation.eligibility import Eligibility
 from carpool_operator.domain.allocation.ledger import Ledger
-from carpool_operator.domain.allocation.node_ledger import GpuLedger, NodeLedger
 from carpool_operator.domain.allocation.policy import Key, Policy
 from carpool_operator.domain.cluster_state import Slot
 
@@ -29,7 +29,7 @@ class SlotHeap:
         policy: Policy,
         ledger: Ledger,
         *,
-        left_to: Sequence[Eligibility] = (),
+        claims: Claims | None = None,
         within: Mapping[str, object] | None = None,
     ) -> None:
         """Make a heap that looks at nodes when it is asked for the first time.
@@ -38,17 +38,15 @@ class SlotHeap:
             eligibility: of the executors.
             policy: that compares slots.
             ledger: what nodes and GPUs carry.
-            left_to: others whose eligible slots are not taken.
+            claims: of others, which are left to them; None: all slots are taken.
             within: the nodes to choose among, a live view by name; None: all.
         """
         self._eligibility = eligibility
         self._policy = policy
         self._ledger = ledger
-        self._left_to = left_to
+        self._claims = claims
         self._within = within
-        # Where slots are left to others, one that those can no longer use is a gain.
-        watches_all = policy.prefers_loaded or bool(left_to)
-        self._journal = ledger.changes if watches_all else ledger.eases
+        self._journal = ledger.changes if policy.prefers_loaded else ledger.eases
         self._best: dict[str, Found] = {}
         self._heap: list[tuple[Key, str]] = []
         self._known: set[str] = set()  # of `within`, those that were looked at
@@ -124,26 +122,21 @@ class SlotHeap:
         eligibility, policy = self._eligibility, self._policy
         if not eligibility.takes(node, self._now):
             return None
+        claims = self._claims
+        if claims is not None and not claims.leave_room(node, eligibility.wants.requests):
+            return None
         job_uid = eligibility.wants.demand.uid
         if not eligibility.by_uuid:
-            if self._left_to and self._is_left(node, None):
-                return None
             return policy.of_node(node, job_uid), node.slot
         best: Found | None = None
         for least, gpu in node.open_gpus(policy):
             if best is not None and best[0] <= least:
                 break
-            if not eligibility.takes_gpu(gpu) or (self._left_to and self._is_left(node, gpu)):
+            if not eligibility.takes_gpu(gpu):
+                continue
+            if claims is not None and claims.has_gpu(name, gpu.uuid):
                 continue
             key = policy.of_gpu(node, gpu, job_uid)
             if best is None or key < best[0]:
                 best = key, gpu.slot
         return best
-
-    def _is_left(self, node: NodeLedger, gpu: GpuLedger | None) -> bool:
-        return any(
-            other.by_uuid == (gpu is not None)
-            and other.takes(node, self._now)
-            and (gpu is None or other.takes_gpu(gpu))
-            for other in self._left_to
-        )

@@ -133,12 +133,18 @@ class Churn(RuleBasedStateMachine):
     @precondition(lambda self: self.told.pending)
     @rule(which=st.integers(0, 99))
     def a_reservation_is_given_up(self, which):
+        """The job is suspended, which the allocator hears as its end, and is resumed."""
         uid = sorted(self.told.pending)[which % len(self.told.pending)]
-        self.allocator.release(uid)
-        del self.told.pending[uid]
+        self.forget_reservation(uid)
         for pod in list(self.truth.pods.values()):
             if pod.job_uid == uid and pod.role == "driver":
                 del self.truth.pods[pod.uid]
+
+    def forget_reservation(self, uid):
+        self.allocator.job_gone(uid)
+        self.told.pending.pop(uid, None)
+        if uid in self.told.jobs:
+            self.allocator.job_seen(self.told.jobs[uid])
 
     @precondition(lambda self: self.truth.pods)
     @rule(
@@ -346,11 +352,8 @@ class Churn(RuleBasedStateMachine):
         for pod, slot in list(self.told.in_flight.values()):
             self.allocator.refused(Assignment(pod, slot))
         self.told.in_flight.clear()
-        for uid in list(self.told.pending):
-            self.allocator.release(uid)
-            del self.told.pending[uid]
-        for uid in list(self.allocator._admission._queue):
-            self.allocator.release(uid)
+        for uid in self.told.pending.keys() | self.allocator._admission._queue.keys():
+            self.forget_reservation(uid)
         other = ClusterAllocator()
         kept, self.allocator = self.allocator, other
         everything, self.told = self.told, Told()

@@ -59,7 +59,7 @@ def test_what_is_held_for_one_job_is_not_given_to_another():
     assert isinstance(made.reserve(second.uid, NOW), Lacking)
     made.pod_seen(executor(second, 1))
     assert made.assign(NOW) == []
-    made.release(first.uid)
+    made.job_gone(first.uid)
     assert [each.slot for each in made.assign(NOW)] == [Slot("a")]
 
 

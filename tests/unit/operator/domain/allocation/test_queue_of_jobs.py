@@ -88,7 +88,6 @@ def test_a_job_that_has_waited_longest_goes_first():
     waits(made, job("first", 3, created=NOW + 10), NOW + 30)
     for pod in running:
         made.pod_gone(pod.uid)
-    assert made.reservable(NOW + 30) == ["uid-first"]
     assert waits(made, job("second", 3, created=NOW + 20), NOW + 30).reason == "QueuedBehind"
     assert len(gets(made, job("first", 3, created=NOW + 10), NOW + 30)) == 3
 
@@ -100,8 +99,8 @@ def test_namespaces_that_hold_fewer_gpus_go_first():
     waits(made, job("a2", 2, namespace="a"), NOW + 5)
     waits(made, job("b2", 2, namespace="b", created=NOW + 4), NOW + 5)
     made.pod_gone(last.uid)
-    assert made.reservable(NOW + 5) == ["uid-b2"]
     assert waits(made, job("a2", 2, namespace="a"), NOW + 5).reason == "QueuedBehind"
+    assert len(gets(made, job("b2", 2, namespace="b", created=NOW + 4), NOW + 5)) == 2
 
 
 def test_a_job_waits_since_it_was_queued_and_not_since_it_was_created():
@@ -122,23 +121,26 @@ def test_the_queue_is_known_from_the_jobs_alone():
     assert len(gets(made, job("small", 1, created=NOW + 1), NOW + PATIENCE)) == 1
 
 
-def test_a_job_that_was_released_or_is_gone_keeps_nobody_waiting():
+def test_a_job_that_is_gone_keeps_nobody_waiting():
     made = cluster(4)
     run(made, job("running"), on("n0", 0))
-    for number, leave in enumerate((made.release, made.job_gone)):
-        waits(made, job("large", 4))
-        leave("uid-large")
-        gets(made, job(f"small{number}", 1, created=NOW + 1), NOW + PATIENCE)
+    waits(made, job("large", 4))
+    made.job_gone("uid-large")
+    gets(made, job("small", 1, created=NOW + 1), NOW + PATIENCE)
 
 
-def test_reservable_names_what_fits_side_by_side_in_order():
+def test_jobs_get_what_fits_beside_those_before_them():
     made, running = full()
-    for number, size in enumerate((3, 2, 1)):
-        waits(made, job(f"j{number}", size, created=NOW + number), NOW + 5)
-    assert made.reservable(NOW + 5) == []
+    first, second, third = (
+        job(f"j{number}", size, created=NOW + number) for number, size in enumerate((3, 2, 1))
+    )
+    for demand in (first, second, third):
+        waits(made, demand, NOW + 5)
     for pod in running:
         made.pod_gone(pod.uid)
-    assert made.reservable(NOW + 5) == ["uid-j0", "uid-j2"]
+    assert waits(made, second, NOW + 5).reason == "QueuedBehind"
+    assert len(gets(made, third, NOW + 5)) == 1
+    assert len(gets(made, first, NOW + 5)) == 3
 
 
 def test_executors_beyond_the_required_ones_do_not_take_what_a_job_waits_for():

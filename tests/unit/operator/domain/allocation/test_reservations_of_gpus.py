@@ -43,7 +43,7 @@ def test_all_required_slots_or_none():
     made = cluster(4)
     made.job_seen(job("large", 5))
     assert isinstance(made.reserve("uid-large", NOW), Lacking)
-    made.release("uid-large")
+    made.job_gone("uid-large")
     assert reserved(made, job("fitting", 4)) == ALL
 
 
@@ -52,7 +52,7 @@ def test_two_jobs_never_hold_parts_of_what_one_of_them_needs():
     assert len(reserved(made, job("first", 3))) == 3
     made.job_seen(job("second", 3))
     assert isinstance(made.reserve("uid-second", NOW), Lacking)
-    made.release("uid-second")
+    made.job_gone("uid-second")
     assert len(reserved(made, job("third", 1))) == 1
 
 
@@ -139,12 +139,11 @@ def test_a_driver_that_ends_holds_nothing(end):
     assert len(reserved(made, job("second", 4))) == 4
 
 
-def test_a_reservation_without_a_driver_is_given_up_on_request_or_with_its_job():
+def test_a_reservation_without_a_driver_is_given_up_with_its_job():
     made = cluster(4)
-    for give_up in (made.release, made.job_gone):
+    for _ in range(2):
         demand = job("first", 4)
         assert reserved(made, demand) == ALL
-        give_up(demand.uid)
         made.job_gone(demand.uid)
 
 
@@ -184,7 +183,7 @@ def test_a_reservation_that_a_pod_could_not_carry_is_refused():
     found = made.reserve("uid-first", NOW)
     assert isinstance(found, Lacking)
     assert found.reason == "TooManyRequired"
-    assert made.reservable(NOW) == []
+    assert made.next_wakeup(NOW) is None  # it is not in the queue
 
 
 def test_a_job_that_does_not_exist_reserves_nothing():
