@@ -28,7 +28,7 @@ from carpool_operator.reconcile.observations import PODS_WATCH, Observations
 log = logging.getLogger(__name__)
 
 _RETRY = 1.0
-"""Seconds after a failed write before the allocator is asked again."""
+"""Seconds after a failed deletion before the allocator is asked again."""
 
 
 class Assignments:
@@ -134,13 +134,11 @@ class Assignments:
         except ApiError as error:
             ASSIGNMENTS.labels(error.reason).inc()
             log.warning("Assignment was refused", extra=about | {"error": str(error)})
-            # Not at once: a pod that is gone, or assigned, is about to be seen so.
-            await asyncio.sleep(_RETRY)
-            self._allocator.refused(assignment)
+            self._allocator.refused(assignment, self._clock())
             self._changed.set()
             return
         except BaseException:
-            self._allocator.refused(assignment)
+            self._allocator.refused(assignment, self._clock())
             raise
         ASSIGNMENTS.labels("written").inc()
         ASSIGNMENT_SECONDS.observe(max(0.0, now - pod.created))

@@ -15,7 +15,6 @@ from carpool_operator.domain.allocation.interface import Assignment, Eviction
 from carpool_operator.domain.cluster_state import Pod, Resources, Scheduling, Slot
 from carpool_operator.errors import LeadershipLost
 from carpool_operator.observability.health import WatchHealth
-from carpool_operator.reconcile import assignments as module
 from carpool_operator.reconcile.assignments import Assignments
 from carpool_operator.reconcile.namespaces import Namespaces
 from carpool_operator.reconcile.observations import Observations
@@ -55,7 +54,7 @@ class Decider:
         decided, self.waiting = self.waiting[:limit], self.waiting[limit:]
         return [Assignment(pod, Slot("node-a")) for pod in decided]
 
-    def refused(self, assignment: Assignment) -> None:
+    def refused(self, assignment: Assignment, now: float) -> None:
         self.taken_back.append(assignment.pod.name)
         self.back.set()
 
@@ -170,8 +169,7 @@ def test_no_more_writes_are_under_way_than_allowed():
     [refuses(422, "Invalid", "test failed"), refuses(404, "NotFound"), refuses(409, "Conflict")],
     ids=["gate is open", "pod is gone", "conflict"],
 )
-def test_a_refused_write_is_taken_back(answer, monkeypatch):
-    monkeypatch.setattr(module, "_RETRY", 0.0)
+def test_a_refused_write_is_taken_back_at_once(answer):
 
     async def until(decider, server, _):
         async with asyncio.timeout(10):

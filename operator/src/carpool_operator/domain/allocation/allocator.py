@@ -29,6 +29,7 @@ from carpool_operator.domain.allocation.reservation import (
     LONGEST_RESERVATION,
     reservation_annotation,
 )
+from carpool_operator.domain.allocation.resting import Resting
 from carpool_operator.domain.allocation.shortage import Shortages
 from carpool_operator.domain.allocation.waiting import Group, Waiting
 from carpool_operator.domain.cluster_state import (
@@ -51,6 +52,7 @@ class ClusterAllocator:
         self._reasons = Reasons(self._choice, Shortages(self._ledger), self._admission)
         self._evictions = Evictions(self._ledger)
         self._waiting = Waiting()
+        self._resting = Resting()
         self._books = Books(self._ledger, self._job_settled)
         self._job_of: dict[str, str] = {}
         self._in_flight: dict[str, Assignment] = {}
@@ -82,6 +84,7 @@ class ClusterAllocator:
         """Take in a pod, ours or not."""
         if not pod.gated:
             self._in_flight.pop(pod.uid, None)
+            self._resting.forget(pod.uid)
         entry = None
         if pod.uid in self._in_flight:
             entry = self._books.entries[pod.uid]
@@ -105,6 +108,7 @@ class ClusterAllocator:
         """Forget a pod that no longer exists."""
         self._in_flight.pop(uid, None)
         self._waiting.remove(uid)
+        self._resting.forget(uid)
         self._evictions.forget(uid)
         self._books.enter(uid, None)
         job = self._books.jobs.get(self._job_of.pop(uid, ""))
@@ -201,13 +205,14 @@ class ClusterAllocator:
             found.append(self._assign(group.oldest(), slot, job))
         return found
 
-    def refused(self, assignment: Assignment) -> None:
+    def refused(self, assignment: Assignment, now: float) -> None:
         """The write of an assignment failed, or another has assigned the pod."""
         uid = assignment.pod.uid
         if self._in_flight.get(uid) != assignment:
             return
         del self._in_flight[uid]
         self._books.enter(uid, None)
+        self._resting.refuse(assignment.pod, now)
         self.pod_seen(assignment.pod)
 
     def why_waiting(self, job_uid: str, now: float) -> Lacking | None:
@@ -215,8 +220,10 @@ class ClusterAllocator:
         self._advance(now)
         groups = self._waiting.of_job(job_uid)
         job = self._books.jobs.get(job_uid)
-        if not groups or job is None or job.demand is None:
+        if job is None or job.demand is None:
             return None
+        if not groups:
+            return self._reasons.of_refused(self._resting.count(job_uid))
         return self._reasons.of_executors(
             sum(map(len, groups)),
             self._eligibility(groups[0], job),
@@ -239,7 +246,11 @@ class ClusterAllocator:
 
     def next_wakeup(self, now: float) -> float | None:
         """Unix time at which time alone changes a decision; None: never."""
-        times = (self._evictions.next_change(now), self._admission.next_patience_end(now))
+        times = (
+            self._evictions.next_change(now),
+            self._admission.next_patience_end(now),
+            self._resting.next_end(),
+        )
         return min((time for time in times if time is not None), default=None)
 
     # What is known of pods and jobs.
@@ -253,8 +264,10 @@ class ClusterAllocator:
             self._choice.forget_job(job.uid)
 
     def _see_executor(self, pod: Pod, job: JobLedger) -> None:
+        rests = self._resting.keeps(pod)
         waits = (
-            pod.gated
+            not rests
+            and pod.gated
             and not pod.held_by_others
             and not pod.deleting
             and pod.uid not in self._in_flight
@@ -278,6 +291,8 @@ class ClusterAllocator:
         """Let time have its effect, and hold what is to be held."""
         self._ledger.clock = max(self._ledger.clock, now)
         self._evictions.advance(now)
+        for pod in self._resting.rested(now):
+            self.pod_seen(pod)
         self._books.hold()
 
     def _turn(self, group: Group, job: JobLedger) -> tuple[bool, int, float, str]:

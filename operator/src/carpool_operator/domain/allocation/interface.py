@@ -3,8 +3,9 @@
 The allocator is told what was observed, in any order and as often as wanted, and asked for
 decisions; it decides at once, from memory alone, and is given the time. Its memory is a cache: told
 everything again, a new one decides the same. Only decisions whose write is under way are remembered
-apart, until the write is seen or refused, and two things that a restart forgives: nodes that are
-avoided (`avoided_nodes`), and how many executors a job has lost to its hosts (`failing_hosts`).
+apart, until the write is seen or refused, and three things that a restart forgives: nodes that are
+avoided (`avoided_nodes`), how many executors a job has lost to its hosts (`failing_hosts`), and
+which executors were refused (`resting`).
 """
 
 from __future__ import annotations
@@ -110,10 +111,11 @@ class Allocator(Protocol):
         `refused` takes it back.
         """
 
-    def refused(self, assignment: Assignment) -> None:
+    def refused(self, assignment: Assignment, now: float) -> None:
         """The write of an assignment failed, or another has assigned the pod.
 
-        The pod waits again as it did; what it has become meanwhile is for `pod_seen` to say first.
+        The pod waits again after a while, which grows (`resting`); what it has become meanwhile is
+        for `pod_seen` to say first.
         """
 
     def why_waiting(self, job_uid: str, now: float) -> Lacking | None:

@@ -46,6 +46,21 @@ class Reasons:
                 return Lacking("QueuedBehind", f"{need}; {_name(first)} has waited longer for them")
         return self._shortages.told(eligibility, now, need)
 
+    def of_refused(self, count: int) -> Lacking | None:
+        """Why executors wait whose assignment was refused; None: there are none."""
+        if not count:
+            return None
+        whose = (
+            "1 executor at the gate, whose"
+            if count == 1
+            else f"{count} executors at the gate, whose"
+        )
+        return Lacking(
+            "AssignmentRefused",
+            f"{whose} assignment the API server refused; it is tried again within a minute, and "
+            "the operator's log has the refusal",
+        )
+
     def _too_few(self, demand: JobDemand, now: float) -> Lacking:
         # A job that waits for its first executors sees what any in its terms would.
         eligibility = self._choice.anyone(self._choice.eligibility(demand))

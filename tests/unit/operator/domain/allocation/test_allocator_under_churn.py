@@ -25,6 +25,7 @@ from hypothesis.stateful import (
 
 from carpool_operator.domain.allocation.allocator import ClusterAllocator
 from carpool_operator.domain.allocation.interface import Assignment, Reservation
+from carpool_operator.domain.allocation.resting import LONGEST_SECONDS
 from carpool_operator.domain.cluster_state import JobDemand, Resources, Scheduling, Slot
 from support.clusters import GIB, NOW, assigned, driver, executor, gpus, job, node, other
 from support.plain_allocation import Told, together_is_allowed
@@ -303,7 +304,7 @@ class Churn(RuleBasedStateMachine):
             known = self.truth.pods.get(pod.uid)
             writable = known is not None and known.gated and not known.deleting
             if what == "refused" or not writable:
-                self.allocator.refused(decided[0])
+                self.allocator.refused(decided[0], self.now - LONGEST_SECONDS)  # its rest is over
                 del self.told.in_flight[pod.uid]
                 continue
             assert pod.uid not in self.ever
@@ -350,7 +351,7 @@ class Churn(RuleBasedStateMachine):
     def a_new_one_decides_the_same(self, seed):
         self.hear_everything()
         for pod, slot in list(self.told.in_flight.values()):
-            self.allocator.refused(Assignment(pod, slot))
+            self.allocator.refused(Assignment(pod, slot), self.now - LONGEST_SECONDS)
         self.told.in_flight.clear()
         for uid in self.told.pending.keys() | self.allocator._admission._queue.keys():
             self.forget_reservation(uid)
@@ -364,7 +365,7 @@ class Churn(RuleBasedStateMachine):
         assert other.evictions(self.now) == kept.evictions(self.now)
         for assignment in found:
             self.check_not_assigned_before(assignment)
-            other.refused(assignment)
+            other.refused(assignment, self.now - LONGEST_SECONDS)
 
     def check_not_assigned_before(self, assignment):
         assert assignment.pod.uid not in self.ever or not self.truth.pods[assignment.pod.uid].gated
@@ -392,7 +393,7 @@ class Churn(RuleBasedStateMachine):
                 lacking = self.allocator.why_waiting(demand.uid, self.now)
                 assert lacking is not None
         for assignment in decided:
-            self.allocator.refused(assignment)
+            self.allocator.refused(assignment, self.now - LONGEST_SECONDS)
             self.told.in_flight.pop(assignment.pod.uid)
 
     # What must hold.

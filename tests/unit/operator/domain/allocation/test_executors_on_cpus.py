@@ -88,8 +88,8 @@ def test_an_assignment_counts_until_its_write_is_refused():
     (assignment,) = made.assign(NOW)
     made.pod_seen(waiting)  # an event from before the write
     assert made.assign(NOW) == []
-    made.refused(assignment)
-    assert made.assign(NOW) == [assignment]
+    made.refused(assignment, NOW)
+    assert made.assign(NOW + 1) == [assignment]
 
 
 def test_executors_are_spread_over_nodes():
