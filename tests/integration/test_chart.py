@@ -43,6 +43,7 @@ EVERYTHING = {
     },
     "networkPolicy": {"enabled": True},
 }
+NAME_IN = {"key": "kubernetes.io/metadata.name", "operator": "In"}
 
 
 def as_flags(values):
@@ -86,8 +87,21 @@ def test_values_that_make_no_sense_are_refused_by_name():
         ({"operator": {"namespaces": ["a"], "namespaceSelector": {"b": "c"}}}, "namespaceSelector"),
         ({"jobs": {"image": {"pullPolicy": "Sometimes"}}}, "pullPolicy"),
         ({"operator": {"settings": {"PATH": "/"}}}, "PATH"),
+        ({"operator": {"settings": {"CARPOOL_NAMESPACES": "a"}}}, "operator.namespaces"),
+        (
+            {"operator": {"settings": {"CARPOOL_NAMESPACE_SELECTOR": "a=b"}}},
+            "operator.namespaceSelector",
+        ),
         ({"agent": {"ignoredXids": ["13"]}}, "ignoredXids"),
         ({"agent": {"namespace": "a"}, "jobs": {"namespaces": ["a"]}}, "agent.namespace"),
+        (
+            {
+                "agent": {"namespace": "a"},
+                "operator": {"namespaces": ["a"]},
+                "jobs": {"namespaces": ["b"]},
+            },
+            "agent.namespace",
+        ),
     ):
         done = helm("template", str(CHART), *as_flags(values))
         assert done.returncode != 0, values
@@ -123,6 +137,42 @@ def test_where_namespaces_are_listed_the_operator_writes_in_them_alone():
         if any("configmaps" in rule["resources"] for rule in role["rules"])
     ]
     assert writers == ["jobs-a", "jobs-b"]
+
+
+@pytest.mark.parametrize(
+    ("served", "variables", "selectors"),
+    [
+        (
+            {"namespaces": ["a", "b"]},
+            {"CARPOOL_NAMESPACES": "a,b"},
+            [{"matchExpressions": [NAME_IN | {"values": ["a", "b", "c"]}]}],
+        ),
+        (
+            {"namespaceSelector": {"team": "x", "gpu": "y"}},
+            {"CARPOOL_NAMESPACE_SELECTOR": "gpu=y,team=x"},
+            [
+                {"matchExpressions": [NAME_IN | {"values": ["c"]}]},
+                {"matchLabels": {"team": "x", "gpu": "y"}},
+            ],
+        ),
+        ({}, {}, [None]),
+    ],
+    ids=["a list", "labels", "all"],
+)
+def test_the_door_is_guarded_where_the_operator_serves(served, variables, selectors):
+    objects = rendered({"operator": served, "jobs": {"namespaces": ["c"]}})
+    [deployment] = of_kind(objects, "Deployment")
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    told = {one["name"]: one.get("value") for one in container["env"]}
+    assert {name: told[name] for name in told if name.startswith("CARPOOL_NAMESPACE")} == variables
+    bindings = [
+        found["spec"]
+        for found in of_kind(objects, "ValidatingAdmissionPolicyBinding")
+        if found["spec"]["policyName"] == "carpool-gpu-door"
+    ]
+    assert all(binding["validationActions"] == ["Deny"] for binding in bindings)
+    bound = [binding.get("matchResources", {}).get("namespaceSelector") for binding in bindings]
+    assert bound == selectors
 
 
 @pytest.mark.parametrize("values", [{}, EVERYTHING], ids=["defaults", "everything"])

@@ -1,6 +1,7 @@
-"""The chart's admission policy on a real API server: who may decide about GPUs."""
+"""The chart's admission policy on a real API server: who may decide about GPUs, and where."""
 
 import time
+from contextlib import contextmanager
 
 import pytest
 import yaml
@@ -24,20 +25,41 @@ POLICY_KINDS = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding",
 @pytest.fixture(scope="module")
 def jobs(cluster):
     """A namespace of jobs with the policy in force; the release is in a namespace beside it."""
-    api = cluster.admin
-    for name in ("door-release", "door-jobs"):
-        api.post("/api/v1/namespaces", {"metadata": {"name": name}})
-    objects = rendered({"jobs": {"namespaces": ["door-jobs"]}}, namespace="door-release")
+    make_namespaces(cluster, "door-release", "door-jobs")
+    with in_force(cluster, {"operator": {"namespaces": ["door-jobs"]}}, release="carpool"):
+        yield "door-jobs"
+
+
+@contextmanager
+def in_force(cluster, values, *, release, probe="door-jobs"):
+    """The policy of a release, as long as the block lasts; `probe`: a namespace that it guards."""
+    values = {"agent": {"enabled": False}, **values}
+    objects = rendered(values, release=release, namespace="door-release")
     made = [found for found in objects if found["kind"] in POLICY_KINDS]
     assert {found["kind"] for found in made} == set(POLICY_KINDS)
-    done = cluster.kubectl("create", "--filename=-", stdin=yaml.safe_dump_all(made))
+    manifest = yaml.safe_dump_all(made)
+    done = cluster.kubectl("create", "--filename=-", stdin=manifest)
     assert done.returncode == 0, done.stderr
+    try:
+        await_verdict(cluster, probe, allows=False)
+        yield
+    finally:
+        done = cluster.kubectl("delete", "--filename=-", stdin=manifest)
+        assert done.returncode == 0, done.stderr
+        await_verdict(cluster, probe, allows=True)
+
+
+def await_verdict(cluster, namespace, *, allows):
+    """Wait: the API server takes a policy in force a moment later, and tells nobody."""
     deadline = time.monotonic() + 30
-    # The API server takes a policy in force a moment later, and tells nobody.
-    while allowed(api, pod("probe", env=[]), dryRun="All"):
-        assert time.monotonic() < deadline, "the policy is not enforced"
+    while allowed(cluster.admin, pod("probe", env=[]), namespace, dryRun="All") != allows:
+        assert time.monotonic() < deadline, f"the policy is {'still' if allows else 'not'} enforced"
         time.sleep(0.05)
-    return "door-jobs"
+
+
+def make_namespaces(cluster, *names, **labels):
+    for name in names:
+        cluster.admin.post("/api/v1/namespaces", {"metadata": {"name": name, "labels": labels}})
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +77,8 @@ def driver(cluster):
 PODS = "/api/v1/namespaces/door-jobs/pods"
 
 
-def allowed(api, body, **query):
-    code, answer = api.raw("POST", PODS, body, **query)
+def allowed(api, body, namespace="door-jobs", **query):
+    code, answer = api.raw("POST", f"/api/v1/namespaces/{namespace}/pods", body, **query)
     if code == 201:
         return True
     assert code == 403, answer
@@ -184,3 +206,95 @@ def test_an_ephemeral_container_gets_no_gpu_either(jobs, driver, operator):
 def test_other_namespaces_are_left_alone(jobs, driver, namespace):
     body = pod("free", env=[], annotations={"carpool.dev/gpu-uuid": UUID})
     driver.post(f"/api/v1/namespaces/{namespace}/pods", body)
+
+
+PLAIN = {
+    "metadata": {"name": "plain"},
+    "spec": {"containers": [{"name": "web", "image": "none"}]},
+}
+FORGED = PLAIN | {"metadata": {"name": "forged", "annotations": {"carpool.dev/gpu-uuid": UUID}}}
+GREEDY = pod("greedy", env=[{"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"}])
+
+
+def test_each_namespace_in_the_list_is_guarded_and_each_with_the_account_of_drivers(cluster):
+    make_namespaces(cluster, "list-served", "list-account", "list-beside")
+    values = {
+        "operator": {"namespaces": ["list-served"]},
+        "jobs": {"namespaces": ["list-account"]},
+    }
+    with in_force(cluster, values, release="list", probe="list-served"):
+        for namespace, free in (
+            ("list-served", False),
+            ("list-account", False),
+            ("list-beside", True),
+        ):
+            for body in (PLAIN, FORGED, GREEDY):
+                assert allowed(cluster.admin, body, namespace) is free
+
+
+def test_a_namespace_is_guarded_from_when_its_labels_make_the_operator_serve_it(cluster):
+    make_namespaces(cluster, "labels-served", "labels-carpool-agent", team="gpu")
+    make_namespaces(cluster, "labels-account", "labels-beside", "labels-late")
+    values = {
+        "operator": {"namespaceSelector": {"team": "gpu"}},
+        "jobs": {"namespaces": ["labels-account"]},
+        "agent": {"enabled": True},
+    }
+    with in_force(cluster, values, release="labels", probe="labels-served"):
+        await_verdict(cluster, "labels-account", allows=False)
+        for namespace in ("labels-served", "labels-account"):
+            for body in (PLAIN, FORGED, GREEDY):
+                assert not allowed(cluster.admin, body, namespace, dryRun="All")
+        assert allowed(cluster.admin, FORGED, "labels-beside", dryRun="All")
+        # Agents see all GPUs of their node; jobs do not, even there.
+        assert allowed(cluster.admin, PLAIN, "labels-carpool-agent", dryRun="All")
+        assert not allowed(cluster.admin, FORGED, "labels-carpool-agent", dryRun="All")
+        assert not allowed(cluster.admin, GREEDY, "labels-carpool-agent", dryRun="All")
+        assert allowed(cluster.admin, PLAIN, "labels-late", dryRun="All")
+        change = {"metadata": {"labels": {"team": "gpu"}}}
+        cluster.admin.merge("/api/v1/namespaces/labels-late", change)
+        await_verdict(cluster, "labels-late", allows=False)
+
+
+@pytest.fixture(scope="module")
+def everywhere(cluster):
+    """The policy of an operator that serves all namespaces; this one is not listed anywhere."""
+    make_namespaces(cluster, "all-account", "all-unlisted")
+    values = {"jobs": {"namespaces": ["all-account"]}}
+    with in_force(cluster, values, release="all", probe="all-unlisted"):
+        yield "all-unlisted"
+
+
+def test_where_all_namespaces_are_served_the_door_is_guarded_in_all(everywhere, cluster):
+    for namespace in (everywhere, "all-account", "default"):
+        for body in (
+            FORGED,
+            GREEDY,
+            pod("void", env=[VOID], annotations={"carpool.dev/reservation": "[]"}),
+        ):
+            assert not allowed(cluster.admin, body, namespace, dryRun="All")
+        labelled = {"name": "labelled", "labels": {"carpool.dev/job-uid": "0b2f"}}
+        assert not allowed(cluster.admin, PLAIN | {"metadata": labelled}, namespace, dryRun="All")
+        # Spark's driver, which runs code of users, makes no pod but executors.
+        user = f"system:serviceaccount:{namespace}:carpool-driver"
+        driver = cluster.user(user, "system:masters")
+        assert not allowed(driver, PLAIN, namespace, dryRun="All")
+
+
+def test_where_all_namespaces_are_served_only_the_operator_opens_a_gate(everywhere, cluster):
+    assert allowed(cluster.admin, pod("shut", env=[VOID]), everywhere)
+    path, patch = open_gate("shut", gpu_uuid=UUID, assignment_epoch="3")
+    path = path.replace(PODS, f"/api/v1/namespaces/{everywhere}/pods")
+    shut = [patch[0], patch[2]]
+    assert "gate" in refused(cluster.admin.call, "PATCH", path, shut, JSON_PATCH)
+    user = "system:serviceaccount:door-release:all-carpool-operator"
+    operator = cluster.user(user, "system:masters")
+    opened = operator.call("PATCH", path, patch, JSON_PATCH)
+    assert "schedulingGates" not in opened["spec"]
+
+
+def test_where_all_namespaces_are_served_pods_of_others_are_left_alone(everywhere, cluster):
+    for namespace in (everywhere, "kube-system"):
+        assert allowed(cluster.admin, PLAIN, namespace, dryRun="All")
+    # Whoever has the account of drivers could make any pod: there, each is held to the rule.
+    assert not allowed(cluster.admin, PLAIN, "all-account", dryRun="All")

@@ -19,7 +19,7 @@
 {{/* The agent's namespace, which no job may share: its containers see every GPU of their node. */}}
 {{- define "carpool.agentNamespace" -}}
 {{- $name := .Values.agent.namespace | default (include "carpool.agent" .) -}}
-{{- if and .Values.admissionPolicy.enabled (has $name (include "carpool.jobNamespaces" . | fromJson).names) -}}
+{{- if and .Values.admissionPolicy.enabled (has $name (include "carpool.guardedNamespaces" . | fromJson).names) -}}
 {{- fail (printf "agent.namespace: %s is a namespace of jobs, where the admission policy lets no container see all GPUs; give the agent one of its own" $name) -}}
 {{- end -}}
 {{- $name -}}
@@ -63,6 +63,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{/* The namespaces of jobs, as a JSON object with the key `names`. */}}
 {{- define "carpool.jobNamespaces" -}}
 {{- $names := .Values.jobs.namespaces | default .Values.operator.namespaces | default (list .Release.Namespace) -}}
+{{- dict "names" ($names | uniq | sortAlpha) | toJson -}}
+{{- end }}
+
+{{/* The namespaces whose names say that jobs run there, or that drivers have an account there. */}}
+{{- define "carpool.guardedNamespaces" -}}
+{{- $names := concat .Values.operator.namespaces (include "carpool.jobNamespaces" . | fromJson).names -}}
 {{- dict "names" ($names | uniq | sortAlpha) | toJson -}}
 {{- end }}
 

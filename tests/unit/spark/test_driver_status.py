@@ -25,8 +25,13 @@ def status():
     return made
 
 
-def host(name, *, clients, weights=100):
-    return {"host_id": name, "clients": clients, "model": {"weights_bytes": weights}}
+def host(name, *, clients, weights=100, loaded=True):
+    return {
+        "host_id": name,
+        "loaded": loaded,
+        "clients": clients,
+        "model": {"weights_bytes": weights},
+    }
 
 
 def test_frames_of_an_earlier_attempt_count_by_whether_they_have_results(status):
@@ -55,13 +60,60 @@ def test_the_model_is_ready_once_a_host_has_been_heard_of_and_each_holds_a_copy(
     found = status.progress()
     assert not found["modelReady"]
     assert found["model"] == {"copies": 0, "memory": None, "savedMemory": None}
-    status.served(host("one", clients=4))
-    status.served(host("two", clients=1))
-    status.served(host("one", clients=2))
+    status.served("1", host("one", clients=4))
+    status.served("2", host("two", clients=1))
+    status.served("1", host("one", clients=2))
     found = status.progress()
     assert found["modelReady"]
     # Three of the four tasks on the first needed no copy of their own.
     assert found["model"] == {"copies": 2, "memory": 100, "savedMemory": 300}
+
+
+def test_copies_are_those_of_executors_that_are_there(status):
+    status.executors({"1", "2"})
+    assert status.progress()["executors"] == {"registered": 2}
+    status.served("1", host("one", clients=4))
+    status.served("2", host("two", clients=3))
+    status.executors({"2"})
+    found = status.progress()
+    assert found["executors"] == {"registered": 1}
+    assert found["model"] == {"copies": 1, "memory": 100, "savedMemory": 200}
+    # What stands in for the lost one counts when its copy has served.
+    status.executors({"2", "3"})
+    assert status.progress()["model"]["copies"] == 1
+    status.served("3", host("three", clients=1))
+    assert status.progress()["model"]["copies"] == 2
+
+
+def test_where_all_executors_are_gone_no_model_is_ready_and_what_a_copy_takes_is_still_known(
+    status,
+):
+    status.served("1", host("one", clients=4))
+    status.executors(set())
+    found = status.progress()
+    assert not found["modelReady"]
+    assert found["model"] == {"copies": 0, "memory": 100, "savedMemory": 0}
+
+
+def test_an_executor_has_one_copy_however_often_its_host_began_anew(status):
+    status.served("1", host("one", clients=4))
+    status.served("1", host("two", clients=2))
+    assert status.progress()["model"] == {"copies": 1, "memory": 100, "savedMemory": 100}
+    status.served("1", host("three", clients=0, loaded=False))
+    assert status.progress()["model"]["copies"] == 0
+
+
+def test_a_copy_counts_from_its_first_report_whether_its_executor_was_counted_yet(status):
+    status.executors(set())
+    status.served("1", host("one", clients=1))
+    assert status.progress()["model"]["copies"] == 1
+    assert json.loads(status.last_word(JobResult("Succeeded")))["model"]["copies"] == 1
+
+
+def test_the_copy_of_a_local_run_is_there_as_long_as_the_driver(status):
+    status.served("driver", host("one", clients=1))
+    status.executors(set())
+    assert status.progress()["model"]["copies"] == 1
 
 
 def test_the_last_failures_are_kept_as_the_status_of_a_job_has_them(status):

@@ -2,6 +2,12 @@
 {{- define "carpool.settings" -}}
 {{- $operator := .Values.operator -}}
 {{- $jobs := .Values.jobs -}}
+{{- /* Rights and admission policy follow from these values, so no setting may say otherwise. */ -}}
+{{- range $name, $value := dict "CARPOOL_NAMESPACES" "namespaces" "CARPOOL_NAMESPACE_SELECTOR" "namespaceSelector" -}}
+{{- if hasKey $operator.settings $name -}}
+{{- fail (printf "operator.settings: %s has a value of its own, from which rights and admission policy follow; set operator.%s" $name $value) -}}
+{{- end -}}
+{{- end }}
 - {name: CARPOOL_LEASE_NAME, value: {{ include "carpool.operator" . }}}
 - {name: CARPOOL_LEASE_NAMESPACE, value: {{ .Release.Namespace }}}
 - {name: CARPOOL_LEASE_DURATION_SECONDS, value: {{ $operator.leaseDurationSeconds | quote }}}

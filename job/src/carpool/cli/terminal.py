@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
+from collections.abc import Collection
 from typing import Self, TextIO
 
 from rich.console import Console
@@ -83,11 +84,11 @@ class TerminalReporter(Reporter):
         resumed = f", {done:,} frames done before{lost}" if done else ""
         self.note(f"{videos:,} videos, {total:,} frames in {units:,} work units{resumed}")
 
-    def executors(self, registered: int) -> None:
-        """Say how many take tasks, when it changes; a local run has none apart from the driver."""
-        if registered != self._executors:
-            self._executors = registered
-            self.note(f"{registered} executors have registered")
+    def executors(self, registered: Collection[str]) -> None:
+        """Say how many take tasks, when it changes."""
+        if len(registered) != self._executors:
+            self._executors = len(registered)
+            self.note(f"{self._executors} executors have registered")
 
     def advanced(self, frames: int) -> None:
         """Count frames."""

@@ -32,7 +32,7 @@ from carpool.outputs.units import QuarantineRow, UnitFacts, commit_quarantine, c
 from carpool.plan.units import WorkUnit
 from carpool.spark.job_context import JobContext
 from carpool.spark.own_host import claim_host
-from carpool.spark.reports import UnitReport
+from carpool.spark.reports import UnitReport, own_executor
 from carpool.spark.retrying import pause_before_retry
 from carpool.vision.handler import Handler, Rows, build_handler
 
@@ -53,7 +53,9 @@ def detect_unit(unit: WorkUnit, context: JobContext) -> UnitReport:
         CarpoolError: a retryable one; Spark runs the task again.
     """
     started = time.monotonic()
-    report = partial(UnitReport, unit.unit_id, unit.video_id, frames=unit.expected)
+    report = partial(
+        UnitReport, unit.unit_id, unit.video_id, frames=unit.expected, executor=own_executor()
+    )
     try:
         folder = OutputFolder(context.output_uri, context.storage)
         handler = build_handler(context.handler, context.parameters)

@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from carpool.host.termination import MAX_BYTES
 from carpool.spark.reporter import Reporter, Setback
+from carpool.spark.reports import DRIVER
 from carpool.spark.result import JobResult
 
 SETBACKS = 10
@@ -23,6 +25,21 @@ SETBACKS = 10
 _PHASES = {"Planning": "Starting", "Finishing": "Tracking"}
 """The status of a job knows fewer phases."""
 _LONGEST_MESSAGE = 1024
+
+
+@dataclass(slots=True)
+class _Copy:
+    """A copy of the model, in the host of one executor.
+
+    Attributes:
+        host_id: of the host; another after its container began anew.
+        clients: the most tasks that the host had at once.
+        weights: bytes that the model takes.
+    """
+
+    host_id: str
+    clients: int
+    weights: int
 
 
 class DriverStatus(Reporter):
@@ -36,8 +53,8 @@ class DriverStatus(Reporter):
         self._done = 0
         self._failed = 0
         self._executors = 0
-        self._hosts: dict[str, Mapping[str, Any]] = {}
-        self._clients: dict[str, int] = {}
+        self._copies: dict[str, _Copy] = {}
+        self._memory: int | None = None
         self._setbacks: deque[dict[str, str]] = deque(maxlen=SETBACKS)
 
     def phase(self, name: str) -> None:
@@ -50,9 +67,12 @@ class DriverStatus(Reporter):
         with self._lock:
             self._total, self._done, self._failed = total, done - failed, failed
 
-    def executors(self, registered: int) -> None:
-        """Note who takes tasks."""
-        self._executors = registered
+    def executors(self, registered: Collection[str]) -> None:
+        """Note who takes tasks; with an executor that is lost goes its copy of the model."""
+        with self._lock:
+            self._executors = len(registered)
+            for executor in self._copies.keys() - {DRIVER, *registered}:
+                del self._copies[executor]
 
     def advanced(self, frames: int) -> None:
         """Count frames with results."""
@@ -71,38 +91,42 @@ class DriverStatus(Reporter):
             self._failed += setback.frames
             self._setbacks.append(entry)
 
-    def served(self, host: Mapping[str, Any]) -> None:
-        """Keep the last figures of a host, and the most tasks that it had at once."""
-        key = str(host.get("host_id", ""))
+    def served(self, executor: str, host: Mapping[str, Any]) -> None:
+        """Keep what an executor's host said last: its tasks share one host, and one copy.
+
+        A report that comes late may be of an executor that is lost; the next look at those that
+        are registered tells.
+        """
+        host_id, clients = str(host.get("host_id", "")), int(host.get("clients", 0))
+        weights = int(host.get("model", {}).get("weights_bytes", 0))
         with self._lock:
-            self._hosts[key] = host
-            self._clients[key] = max(self._clients.get(key, 0), int(host.get("clients", 0)))
+            before = self._copies.pop(executor, None)
+            if not host.get("loaded", True):
+                return
+            if before is not None and before.host_id == host_id:
+                clients = max(before.clients, clients)
+            self._copies[executor] = _Copy(host_id, clients, weights)
+            self._memory = max(self._memory or 0, weights)
 
     def progress(self) -> dict[str, Any]:
         """What `GET /progress` answers.
 
         `frames` counts those with results (`done`) and those in quarantine (`failed`) of `total`;
-        `memory` is bytes of the model's weights in one copy, `savedMemory` those that one copy a
-        task would take beyond it. Both are null until a host has been heard of.
+        `copies` are those of executors that are registered and have served, `memory` is bytes of
+        the model's weights in one, `savedMemory` those that one copy a task would take beyond
+        them. `memory` and `savedMemory` are null until a host has been heard of.
         """
         with self._lock:
-            weights = [
-                int(each.get("model", {}).get("weights_bytes", 0)) for each in self._hosts.values()
-            ]
-            saved = sum(
-                (self._clients[key] - 1) * size
-                for key, size in zip(self._hosts, weights, strict=True)
-                if self._clients[key] > 1
-            )
+            saved = sum(max(0, each.clients - 1) * each.weights for each in self._copies.values())
             return {
                 "phase": self._phase,
                 "frames": {"total": self._total, "done": self._done, "failed": self._failed},
-                "modelReady": bool(self._hosts),
+                "modelReady": bool(self._copies),
                 "executors": {"registered": self._executors},
                 "model": {
-                    "copies": len(self._hosts),
-                    "memory": max(weights) if weights else None,
-                    "savedMemory": saved if weights else None,
+                    "copies": len(self._copies),
+                    "memory": self._memory,
+                    "savedMemory": None if self._memory is None else saved,
                 },
                 "failures": list(self._setbacks),
             }

@@ -165,7 +165,7 @@ def executor_pod(
         _close_gate(inside)
         if gpu and door.runtime_class is not None:
             inside["runtimeClassName"] = door.runtime_class
-    return {"apiVersion": "v1", "kind": "Pod", **pod}
+    return {**pod, "apiVersion": "v1", "kind": "Pod"}
 
 
 def _restrict(inside: dict[str, Any], *, gpu: bool, door: Door | None) -> None:

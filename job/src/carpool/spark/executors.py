@@ -46,10 +46,16 @@ class RunningExecutors:
         return self.local_hosts if len(self.local_hosts) > 1 else ()
 
 
-def registered_executors(spark: SparkContext) -> int:
-    """Executors that have registered with the driver; the driver's own, of a local run, is none."""
-    status = spark._jsc.sc().getExecutorMemoryStatus()  # noqa: SLF001 - PySpark wraps no such call
-    return int(status.size()) - 1
+def registered_executors(spark: SparkContext) -> frozenset[str]:
+    """Ids of the executors that are registered with the driver now; none in a local run.
+
+    One that was lost is gone from here as soon as Spark knows: from its connection or heartbeat,
+    or, on Kubernetes, from its pod.
+    """
+    context = spark._jsc.sc()  # noqa: SLF001 - PySpark wraps no such call
+    if context.isLocal():
+        return frozenset()  # a driver that is its own executor cannot list itself
+    return frozenset(filter(None, context.getExecutorIds().mkString(",").split(",")))
 
 
 class Executors(Protocol):

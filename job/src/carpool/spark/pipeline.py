@@ -126,6 +126,8 @@ class Pipeline:
         if missing and self._tracking:
             self._reporter.phase("Tracking")
         for future in self._tracking:
+            while wait([future], timeout=POLL_SECONDS).not_done:
+                self._look_around()
             self._progress.tracked.add(_accepted(_result(future)).track_id)
 
     def _detect(self, units: list[Any]) -> None:
@@ -144,7 +146,7 @@ class Pipeline:
             self._progress.reports[report.unit_id] = report
             video = self._videos[report.video_id]
             if report.host:
-                self._reporter.served(report.host)
+                self._reporter.served(report.executor, report.host)
             if report.outcome == "Committed":
                 self._progress.committed.add(report.unit_id)
                 self._reporter.advanced(report.frames)

@@ -7,7 +7,7 @@ and never raise: failing to report never fails the job.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,8 +44,11 @@ class Reporter:
         `failed` of those have no result: they are in quarantine.
         """
 
-    def executors(self, registered: int) -> None:
-        """So many executors have registered with the driver and take tasks."""
+    def executors(self, registered: Collection[str]) -> None:
+        """Ids of the executors that are registered with the driver now and take tasks.
+
+        A local run has none apart from the driver.
+        """
 
     def advanced(self, frames: int) -> None:
         """So many more frames are committed."""
@@ -53,8 +56,8 @@ class Reporter:
     def quarantined(self, setback: Setback) -> None:
         """A piece of input has no result, and the job goes on."""
 
-    def served(self, host: Mapping[str, Any]) -> None:
-        """Figures of a model host, as it answered last (`carpool.host.counters`)."""
+    def served(self, executor: str, host: Mapping[str, Any]) -> None:
+        """Figures of an executor's model host, as it answered last (`carpool.host.counters`)."""
 
     def note(self, message: str) -> None:
         """Something the user should know, one sentence."""
@@ -81,7 +84,7 @@ class Reporters(Reporter):
         for each in self._reporters:
             each.planned(total=total, done=done, failed=failed, videos=videos, units=units)
 
-    def executors(self, registered: int) -> None:
+    def executors(self, registered: Collection[str]) -> None:
         """Tell all."""
         for each in self._reporters:
             each.executors(registered)
@@ -96,10 +99,10 @@ class Reporters(Reporter):
         for each in self._reporters:
             each.quarantined(setback)
 
-    def served(self, host: Mapping[str, Any]) -> None:
+    def served(self, executor: str, host: Mapping[str, Any]) -> None:
         """Tell all."""
         for each in self._reporters:
-            each.served(host)
+            each.served(executor, host)
 
     def note(self, message: str) -> None:
         """Tell all."""

@@ -9,6 +9,7 @@ twice, so a report names its unit and whoever reads it must be idempotent.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
@@ -16,6 +17,18 @@ from typing import Any, Literal
 
 from pyspark import SparkContext
 from pyspark.accumulators import Accumulator, AccumulatorParam
+
+DRIVER = "driver"
+"""Spark's id of the executor of a local run, which is the driver itself."""
+
+
+def own_executor() -> str:
+    """Spark's id of the executor that this task runs on.
+
+    Spark tells Python workers nothing of it, but its executors on Kubernetes are started with this
+    variable, and their workers have it from them.
+    """
+    return os.environ.get("SPARK_EXECUTOR_ID", DRIVER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +45,7 @@ class UnitReport:
         reason: CamelCase reason where the outcome is not Committed.
         message: one sentence for the user where the outcome is not Committed.
         host: the model host's statistics as the unit ended (see `carpool.host.statistics`).
+        executor: id of the executor whose task it was.
         seconds: how long the unit took in its task.
     """
 
@@ -44,6 +58,7 @@ class UnitReport:
     message: str = ""
     host: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    executor: str = DRIVER
 
 
 @dataclass(frozen=True, slots=True)

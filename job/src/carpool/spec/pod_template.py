@@ -6,6 +6,9 @@ reads a template; a field that no pod has is named by the API server when the po
 Containers are made unprivileged whatever they say. What must stay true: no template opens the gate,
 names a node, shows a GPU to a container, reaches into the node, or poses as what the operator knows
 its pods by.
+
+The API server keeps nulls of a free-form object. In a template a null says what it says in any
+manifest, that nothing is given, so all are gone before anyone reads one.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ from pydantic import AfterValidator, JsonValue
 from carpool.spec.text import FreeForm
 
 HOST_CONTAINER: Final = "model-host"
+DRIVER_CONTAINER: Final = "driver"
+EXECUTOR_CONTAINER: Final = "spark-executor"
 VISIBLE_DEVICES: Final = "NVIDIA_VISIBLE_DEVICES"
 OWN_PREFIX: Final = "carpool.dev/"
 OWN_VOLUMES: Final = "carpool-"
@@ -38,10 +43,12 @@ _CARPOOLS: Final[Mapping[str, str]] = {
 _MAPPINGS: Final = ("affinity", "securityContext")
 _LISTS: Final = ("containers", "initContainers", "volumes", "tolerations", "imagePullSecrets")
 _CONTAINER_LISTS: Final = ("env", "envFrom", "ports", "volumeMounts")
+_REQUIRED: Final = "requiredDuringSchedulingIgnoredDuringExecution"
+_PREFERRED: Final = "preferredDuringSchedulingIgnoredDuringExecution"
 
 
 def _driver(template: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    problems = list(_problems(template))
+    problems = list(_problems(template, DRIVER_CONTAINER))
     if isinstance(inside := template.get("spec"), Mapping) and "serviceAccountName" in inside:
         problems.append(
             "spec.serviceAccountName has a field of its own; remove it and set "
@@ -51,7 +58,7 @@ def _driver(template: dict[str, JsonValue]) -> dict[str, JsonValue]:
 
 
 def _executor(template: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    problems = list(_problems(template))
+    problems = list(_problems(template, EXECUTOR_CONTAINER))
     if isinstance(inside := template.get("spec"), Mapping) and "serviceAccountName" in inside:
         problems.append("spec.serviceAccountName: executors have no account; remove it")
     return _checked(template, problems)
@@ -63,11 +70,20 @@ def _checked(template: dict[str, JsonValue], problems: list[str]) -> dict[str, J
     return template
 
 
-DriverTemplate = Annotated[FreeForm, AfterValidator(_driver)]
-ExecutorTemplate = Annotated[FreeForm, AfterValidator(_executor)]
+def _given(value: Any) -> Any:
+    """A template without its nulls: no field that is null, no null in a list."""
+    if isinstance(value, dict):
+        return {name: _given(each) for name, each in value.items() if each is not None}
+    if isinstance(value, list):
+        return [_given(each) for each in value if each is not None]
+    return value
 
 
-def _problems(template: Mapping[str, Any]) -> Iterator[str]:
+DriverTemplate = Annotated[FreeForm, AfterValidator(_given), AfterValidator(_driver)]
+ExecutorTemplate = Annotated[FreeForm, AfterValidator(_given), AfterValidator(_executor)]
+
+
+def _problems(template: Mapping[str, Any], own: str) -> Iterator[str]:
     """What is wrong with a template, each beginning with the path of its field."""
     metadata, inside = template.get("metadata"), template.get("spec")
     if isinstance(metadata, Mapping):
@@ -76,7 +92,7 @@ def _problems(template: Mapping[str, Any]) -> Iterator[str]:
         yield "metadata: expected an object"
     if isinstance(inside, Mapping):
         yield from _spec_problems(inside)
-        yield from _all_containers_problems(inside)
+        yield from _all_containers_problems(inside, own)
     elif inside is not None:
         yield "spec: expected an object, the spec of a pod"
 
@@ -88,6 +104,8 @@ def _spec_problems(inside: Mapping[str, Any]) -> Iterator[str]:
     for field in _MAPPINGS:
         if not isinstance(inside.get(field, {}), Mapping | None):
             yield f"spec.{field}: expected an object"
+    if isinstance(affinity := inside.get("affinity"), Mapping):
+        yield from _affinity_problems(affinity.get("nodeAffinity", {}))
     if not _is_text_map(inside.get("nodeSelector")):
         yield "spec.nodeSelector: expected an object whose values are strings"
     for field in _LISTS:
@@ -100,13 +118,52 @@ def _spec_problems(inside: Mapping[str, Any]) -> Iterator[str]:
             yield f'spec.volumes: "{volume["name"]}" begins as Carpool\'s own do; rename it'
 
 
-def _all_containers_problems(inside: Mapping[str, Any]) -> Iterator[str]:
+def _affinity_problems(affinity: Any) -> Iterator[str]:
+    path = "spec.affinity.nodeAffinity"
+    if not isinstance(affinity, Mapping):
+        yield f"{path}: expected an object"
+        return
+    if not _is_list_of_objects(affinity.get(_PREFERRED)):
+        yield f"{path}.{_PREFERRED}: expected a list of objects"
+    if _REQUIRED not in affinity:
+        return
+    path, required = f"{path}.{_REQUIRED}", affinity[_REQUIRED]
+    if not isinstance(required, Mapping):
+        yield f"{path}: expected an object"
+        return
+    terms = required.get("nodeSelectorTerms")
+    if not terms or not _is_list_of_objects(terms):
+        yield f"{path}.nodeSelectorTerms: expected a list of objects, at least one"
+    for place, term in enumerate(_objects(terms)):
+        for field in ("matchExpressions", "matchFields"):
+            here = f"{path}.nodeSelectorTerms[{place}].{field}"
+            if not _is_list_of_objects(term.get(field)):
+                yield f"{here}: expected a list of objects"
+            for index, requirement in enumerate(_objects(term.get(field))):
+                yield from _requirement_problems(requirement, f"{here}[{index}]")
+
+
+def _requirement_problems(requirement: Mapping[str, Any], path: str) -> Iterator[str]:
+    """What is wrong with a core/v1 NodeSelectorRequirement."""
+    for field in ("key", "operator"):
+        if not isinstance(requirement.get(field), str):
+            yield f"{path}.{field}: expected a string"
+    values = requirement.get("values", [])
+    if not isinstance(values, list) or not all(isinstance(each, str) for each in values):
+        yield f"{path}.values: expected a list of strings"
+    elif requirement.get("operator") in ("Gt", "Lt") and len(values) != 1:
+        yield f"{path}.values: expected one number, in quotes"
+
+
+def _all_containers_problems(inside: Mapping[str, Any], own: str) -> Iterator[str]:
     names: set[str] = set()
     for field in ("initContainers", "containers"):
         for place, container in enumerate(_objects(inside.get(field))):
             path = f"spec.{field}[{place}]"
             yield from _container_problems(container, path)
             name = container.get("name")
+            if name == own and field == "initContainers":
+                yield f'{path}.name: "{own}" is Carpool\'s own, one of spec.containers; rename it'
             if isinstance(name, str) and name in names:
                 yield f'{path}.name: "{name}" is there twice; rename one'
             names.add(str(name))
@@ -132,9 +189,13 @@ def _container_problems(container: Mapping[str, Any], path: str) -> Iterator[str
     for field in _CONTAINER_LISTS:
         if not _is_list_of_objects(container.get(field)):
             yield f"{path}.{field}: expected a list of objects"
-    for variable in _objects(container.get("env")):
-        found = str(variable.get("name", ""))
-        if found == VISIBLE_DEVICES or found.startswith(OWN_VARIABLES):
+    if not isinstance(container.get("securityContext", {}), Mapping):
+        yield f"{path}.securityContext: expected an object"
+    for place, variable in enumerate(_objects(container.get("env"))):
+        found = variable.get("name")
+        if not isinstance(found, str) or not found:
+            yield f"{path}.env[{place}].name: missing; every variable has a name"
+        elif found == VISIBLE_DEVICES or found.startswith(OWN_VARIABLES):
             yield f'{path}.env: "{found}" is set by Carpool; remove it'
     for mount in _objects(container.get("volumeMounts")):
         if str(mount.get("name", "")).startswith(OWN_VOLUMES):

@@ -91,7 +91,15 @@ class GpuStatus(StrictModel):
 class ModelStatus(StrictModel):
     """Copies of the model, and what sharing saves."""
 
-    copies: int = Field(default=0, ge=0, le=INT32_MAX, description="Copies of the model loaded.")
+    copies: int = Field(
+        default=0,
+        ge=0,
+        le=INT32_MAX,
+        description=(
+            "Copies of the model loaded, as executors that are there have reported; of a job that "
+            "has ended, those that were loaded last."
+        ),
+    )
     memory: ByteQuantity | None = Field(
         default=None, description="Device memory of one copy.", examples=["250Mi"]
     )

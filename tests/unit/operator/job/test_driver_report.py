@@ -31,10 +31,10 @@ def driver() -> DriverStatus:
     found = DriverStatus(now=lambda: datetime(2026, 5, 4, 10, 20, 30, tzinfo=UTC))
     found.phase("Detecting")
     found.planned(total=900, done=90, failed=0, videos=2, units=4)
-    found.executors(2)
+    found.executors({"1", "2"})
     found.advanced(100)
     found.quarantined(Setback("FramesMissing", "12 of 30", "s3://clips/a.mp4", 30))
-    found.served({"host_id": "h", "clients": 4, "model": {"weights_bytes": 250 << 20}})
+    found.served("1", {"host_id": "h", "clients": 4, "model": {"weights_bytes": 250 << 20}})
     return found
 
 

@@ -291,6 +291,25 @@ def test_gpus_are_counted_ready_of_reserved():
     assert made.status["gpus"] == {"reserved": 2, "ready": 1, "display": "1/2"}
 
 
+def test_copies_that_are_lost_are_not_shown_and_the_model_is_not_ready_without_any():
+    made = world(spec__device="GPU", spec__executors=2)
+    operator = Operator(made)
+    lost = answer(done=90_000, ready=False)
+    lost["model"] = {"copies": 0, "memory": 250 << 20, "savedMemory": 0}
+    operator.live(ticks=2)
+    operator.answers = iter([answer(done=90_000), lost])
+    operator.poll()
+    operator.settle()
+    assert made.condition("ModelReady")["status"] == "True"
+    made.pass_time(30.0)
+    operator.poll()
+    operator.settle()
+    ready = made.condition("ModelReady")
+    assert (ready["status"], ready["message"]) == ("False", "no executor has the model loaded")
+    assert made.status["model"] == {"copies": 0, "memory": "250Mi"}
+    assert made.status["gpus"]["display"] == "0/2"
+
+
 def test_job_on_cpus_shows_no_gpus():
     made = world()
     Operator(made).live(ticks=3)

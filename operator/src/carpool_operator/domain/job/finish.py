@@ -106,7 +106,7 @@ def _finished(turn: Turn, status: InferenceJobStatus, end: End) -> InferenceJobS
     of_model = end.reason in MODEL_REASONS
     if of_model or not holds(status, "ModelReady"):
         reason = end.reason if of_model else "JobFinished"
-        words = end.message if of_model else "the job ended before its model was loaded"
+        words = end.message if of_model else "no executor had the model loaded when the job ended"
     else:
         reason, words = "JobFinished", "the model was loaded and has been given back"
     if condition_of(status, "ModelReady") is not None:

@@ -87,7 +87,7 @@ def _model_ready(
     if said is None and before is not None and before.status == "True":
         # Nobody has asked the driver yet since the operator began.
         return status
-    reason, message = _trouble(turn) or (MODEL_NOT_LOADED, "no executor has loaded the model yet")
+    reason, message = _trouble(turn) or (MODEL_NOT_LOADED, "no executor has the model loaded")
     return turn.condition(status, "ModelReady", "False", reason, message)
 
 
