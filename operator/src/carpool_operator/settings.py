@@ -186,9 +186,9 @@ class Settings(BaseSettings):
         default=32, ge=1, le=1024, description="Writes of assignments at once."
     )
     api_qps: float = Field(
-        default=100.0, gt=0, description="Requests a second to the API server, in the long run."
+        default=500.0, gt=0, description="Requests a second to the API server, in the long run."
     )
-    api_burst: int = Field(default=200, ge=1, description="Requests beyond that, at once.")
+    api_burst: int = Field(default=1000, ge=1, description="Requests beyond that, at once.")
 
     @field_validator("namespaces", "lease_namespace", "lease_name", "job_service_account")
     @classmethod

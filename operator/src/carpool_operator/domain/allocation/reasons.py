@@ -39,11 +39,13 @@ class Reasons:
         if enough:
             return Lacking("EnoughExecutors", f"{who}; {demand.executors} have their slots")
         need = f"{who} need{'s' if count == 1 else ''} {_slot_words(eligibility)}s"
-        if beyond and self._choice.best(eligibility, now) is not None:
-            claimed = self._admission.claim(now)
+        if self._choice.best(eligibility, now) is not None:
+            claimed = beyond and self._admission.claim(now)
             if claimed and self._choice.best(eligibility, now, leaving_claims=True) is None:
                 first = self._admission.order(now)[0]
                 return Lacking("QueuedBehind", f"{need}; {_name(first)} has waited longer for them")
+            # Told without a count of the whole cluster: thousands are assigned one after the other.
+            return Lacking("BeingAssigned", f"{who}; there is room for more, and the next turn comes")
         return self._shortages.told(eligibility, now, need)
 
     def of_refused(self, count: int) -> Lacking | None:

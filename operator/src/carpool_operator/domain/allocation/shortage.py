@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Mapping, Sequence
 
 from carpool_operator.domain.allocation.eligibility import Eligibility
@@ -13,6 +13,10 @@ from carpool_operator.domain.allocation.room import places, room
 
 _NAMED = 3
 """Jobs, GPUs or nodes that a message names; it counts the rest."""
+_LARGE = 200
+"""Nodes of a large cluster, which changes all the time and takes milliseconds to count."""
+_LARGE_SECONDS = 5.0
+_KEPT = 256
 _LITTLE = "too little"
 """In the refusal of a node that would take the executor if less were on it."""
 
@@ -25,25 +29,30 @@ class Shortages:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._counted: tuple[int, float] = (-1, 0.0)
-        self._tallies: dict[Eligibility, _Tally] = {}
+        self._tallies: OrderedDict[Eligibility, _Tally] = OrderedDict()
 
     def told(self, eligibility: Eligibility, now: float, need: str) -> Lacking:
         """Why executors of a kind wait, by the state of all nodes.
 
         Args:
             eligibility: of one of them.
-            now: Unix time; what follows from time alone may be a second old.
+            now: Unix time; what follows from time alone may be a second old, and in a large
+                cluster everything five.
             need: begin of the message, such as "needs 4 GPU slots at once".
         """
-        number, at = self._counted
-        if number != self._ledger.number or not at <= now < at + 1:
-            self._counted = (self._ledger.number, now)
-            self._tallies.clear()
         tally = self._tallies.get(eligibility)
-        if tally is None:
+        if tally is None or not self._holds(tally, now):
             tally = self._tallies[eligibility] = _Tally(eligibility, self._ledger, now)
+        self._tallies.move_to_end(eligibility)
+        if len(self._tallies) > _KEPT:
+            self._tallies.popitem(last=False)
         return tally.told(need)
+
+    def _holds(self, tally: _Tally, now: float) -> bool:
+        age = now - tally.now
+        if len(self._ledger.nodes) > _LARGE:
+            return 0 <= age < _LARGE_SECONDS
+        return tally.number == self._ledger.number and 0 <= age < 1
 
 
 class _Tally:
@@ -52,7 +61,7 @@ class _Tally:
     def __init__(self, eligibility: Eligibility, ledger: Ledger, now: float) -> None:
         self._eligibility = eligibility
         self._ledger = ledger
-        self._now = now
+        self.now, self.number = now, ledger.number
         self._nodes = 0
         self._gpus = 0
         self._free = 0
@@ -72,7 +81,7 @@ class _Tally:
             return
         self._nodes += 1
         on_gpus = self._take_gpus(node) if by_uuid else None
-        refusal = self._eligibility.refusal(node, self._now)
+        refusal = self._eligibility.refusal(node, self.now)
         times, tight = room(node, self._eligibility.wants.requests)
         if refusal is not None:
             self._refusals[refusal].append(node.name)

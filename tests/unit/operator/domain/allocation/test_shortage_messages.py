@@ -151,3 +151,28 @@ def test_more_executors_than_a_job_may_have_are_told_so():
         "EnoughExecutors",
         "1 executor at the gate; 1 have their slots",
     )
+
+
+def test_executors_for_which_there_is_room_are_told_that_their_turn_comes():
+    made = cluster(2)
+    demand = job("first", 2)
+    run(made, demand, on("n0", 0))
+    made.pod_seen(executor(demand, 9))
+    found = made.why_waiting(demand.uid, NOW)
+    assert (found.reason, found.message) == (
+        "BeingAssigned",
+        "1 executor at the gate; there is room for more, and the next turn comes",
+    )
+
+
+def test_a_large_cluster_is_counted_once_in_five_seconds():
+    made = ClusterAllocator()
+    for number in range(300):
+        made.node_seen(node(f"n{number}"))
+    demand = job("first", 1, device="CPU", executor_requests=Resources(cpu=1_000_000))
+    made.job_seen(demand)
+    first = made.reserve(demand.uid, NOW).message
+    assert "300 nodes" in first
+    made.node_gone("n7")
+    assert made.reserve(demand.uid, NOW + 4).message == first
+    assert "299 nodes" in made.reserve(demand.uid, NOW + 5).message
