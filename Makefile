@@ -26,12 +26,17 @@ jobs: setup ## Run the tests of whole jobs on this machine, on local Spark (minu
 	@$(BIN)/python -m pytest tests/local
 
 .PHONY: faults
-faults: setup ## Run the tests that kill things: drivers, workers, hosts, writers (minutes)
+faults: setup ## Run the tests that kill things: drivers, workers, hosts, writers, operators (minutes)
 	@$(BIN)/python -m pytest tests/faults
+	@$(BIN)/python -m pytest -n 0 -m faults tests/integration
 
-.PHONY: bench-allocator
-bench-allocator: setup ## Measure the allocator's decisions at 8,000 GPUs (one minute)
-	$(BIN)/python -m benchmarks.allocator.bench_allocator
+.PHONY: bench-cluster
+bench-cluster: setup ## Measure allocator, operator and agent; write docs/performance-on-clusters.md (half an hour)
+	@for name in allocator.bench_allocator allocator.bench_assignment operator.bench_jobs agent.bench_agent; do \
+		echo "== $$name"; \
+		PYTHONPATH=tests $(BIN)/python -m benchmarks.$$name || exit 1; \
+	done
+	@$(BIN)/python -m benchmarks.cluster_page
 
 .PHONY: bench-host
 bench-host: setup ## Measure the model host on an idle machine; write docs/performance.md (10 minutes)
@@ -44,7 +49,7 @@ bench-host: setup ## Measure the model host on an idle machine; write docs/perfo
 
 .PHONY: integration
 integration: setup ## Run the tests on a real Kubernetes API server (the first time builds it: minutes)
-	@$(BIN)/python -m pytest -n 0 tests/integration
+	@$(BIN)/python -m pytest -n 0 -m "not faults" tests/integration
 
 .PHONY: apiserver
 apiserver: setup ## Start such an API server in the foreground, for kubectl; Ctrl-C ends it

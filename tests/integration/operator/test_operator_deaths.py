@@ -17,7 +17,7 @@ KILLED = -9
 MOST_WRITES = 30
 """More than a job's life has; a run that is not killed any more ends the count."""
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 
 def finished(raw) -> bool:
