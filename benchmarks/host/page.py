@@ -87,7 +87,7 @@ def _ipc(record: dict[str, Any]) -> Iterable[str]:
     reached = rows[goal["way"], goal["size"]]["median"]
     yield _IPC
     yield _picture("ipc", "CPU time per request by way and size")
-    yield _table(
+    yield table(
         ["CPU-ms a request, median (quartiles)", *sizes],
         [
             [way, *(_with_quartiles(rows[way, size]) for size in sizes)]
@@ -96,13 +96,13 @@ def _ipc(record: dict[str, Any]) -> Iterable[str]:
     )
     yield (
         f"Goal: at most {goal['cpu_ms']:g} CPU-ms for {goal['size']} decoded in place; "
-        f"{_verdict(reached <= goal['cpu_ms'])} with {reached:.3f}. Where requests go out as far "
+        f"{verdict(reached <= goal['cpu_ms'])} with {reached:.3f}. Where requests go out as far "
         "as the credits reach, as tasks send them, they share batches: "
         f"{_with_quartiles(record['in_batches']['cpu_ms'])} CPU-ms a request (items of "
         f"{record['in_batches']['size']}, so that putting a batch together, which is the device's "
         "business, costs nothing).\n"
     )
-    yield _footnote(record, f"{record['parameters']['repeats']} repeats in random order")
+    yield footnote(record, f"{record['parameters']['repeats']} repeats in random order")
 
 
 def _scheduling(record: dict[str, Any]) -> Iterable[str]:
@@ -111,7 +111,7 @@ def _scheduling(record: dict[str, Any]) -> Iterable[str]:
     yield _SCHEDULING
     yield _picture("scheduling", "throughput, mean batch and latency by number of clients")
     for demand in ("greedy", "lockstep"):
-        yield _table(
+        yield table(
             [f"{demand}, {goal['clients']} clients", *_COLUMNS],
             [
                 [f"b = {ratio:g}·a", *_cell(rows[demand, ratio, goal["clients"]])]
@@ -126,15 +126,15 @@ def _scheduling(record: dict[str, Any]) -> Iterable[str]:
     yield (
         f"Goals, with b = {goal['ratio']}·a and {goal['clients']} clients: a mean batch of at "
         f"least {goal['mean_batch']:g} in lockstep, "
-        f"{_verdict(lockstep['mean_batch'] >= goal['mean_batch'])} with "
+        f"{verdict(lockstep['mean_batch'] >= goal['mean_batch'])} with "
         f"{lockstep['mean_batch']:.2f}; no client waits more than "
         f"{goal['wait_difference_batches']:g} batches longer than another, "
-        f"{_verdict(longest <= goal['wait_difference_batches'])} with {longest:.2f}. "
+        f"{verdict(longest <= goal['wait_difference_batches'])} with {longest:.2f}. "
         f"Where demand is there (greedy), at least {goal['fraction_of_ideal']:g} of the ideal: "
-        f"{_verdict(good == len(fractions))} with {min(fractions):.3f} in the worst of "
+        f"{verdict(good == len(fractions))} with {min(fractions):.3f} in the worst of "
         f"{len(fractions)} cells, {good} of which reach it.\n"
     )
-    yield _footnote(record, f"{parameters['seconds']:g} s a cell")
+    yield footnote(record, f"{parameters['seconds']:g} s a cell")
 
 
 _COLUMNS = (
@@ -165,7 +165,7 @@ def _whole_job(record: dict[str, Any]) -> Iterable[str]:
     cores = record["machine"]["cores"]
     yield _WHOLE_JOB
     yield _picture("whole_job", "frames per second and CPU time a frame of loop and job")
-    yield _table(
+    yield table(
         ["", "frames/s, median (min to max)", "CPU-ms a frame"],
         [
             [name, _with_range(found["frames_per_s"]), f"{found['cpu_ms_per_frame']['median']:.2f}"]
@@ -189,12 +189,12 @@ def _whole_job(record: dict[str, Any]) -> Iterable[str]:
         f"{cores} cores busy.\n"
     )
     yield (
-        f"Goal: at least {goal:g} of the loop; {_verdict(reached >= goal)} with {reached:.3f} "
+        f"Goal: at least {goal:g} of the loop; {verdict(reached >= goal)} with {reached:.3f} "
         f"({record['fraction']['min']:.3f} to {record['fraction']['max']:.3f}). By CPU time: "
         f"{record['cpu_fraction']['median']:.3f}. The whole job took "
         f"{job['seconds']['median']:.1f} s, start-up and end included.\n"
     )
-    yield _footnote(record, f"{parameters['repeats']} runs of each, in turns")
+    yield footnote(record, f"{parameters['repeats']} runs of each, in turns")
 
 
 def _memory(record: dict[str, Any]) -> Iterable[str]:
@@ -202,7 +202,7 @@ def _memory(record: dict[str, Any]) -> Iterable[str]:
     parameters = record["parameters"]
     yield _MEMORY
     yield _picture("sharing_memory", "memory of hosts and workers, Shared and PerTask")
-    yield _table(
+    yield table(
         ["MiB, median", "model copies", "hosts", "workers", "together", "highest"],
         [
             [
@@ -219,13 +219,14 @@ def _memory(record: dict[str, Any]) -> Iterable[str]:
     yield (
         f"{parameters['tasks']} tasks, {parameters['model']}, batches as the host "
         f"chooses them. Goal: Shared needs at most {goal:g} of PerTask's memory; "
-        f"{_verdict(reached <= goal)} with {reached:.3f} (of the highest values "
+        f"{verdict(reached <= goal)} with {reached:.3f} (of the highest values "
         f"{record['fraction']['max']:.3f}).\n"
     )
-    yield _footnote(record, "a look each half second")
+    yield footnote(record, "a look each half second")
 
 
-def _verdict(met: bool) -> str:
+def verdict(met: bool) -> str:
+    """Whether a goal is met."""
     return "**met**" if met else "**missed**"
 
 
@@ -241,12 +242,14 @@ def _picture(name: str, says: str) -> str:
     return f"![{says}]({_PICTURES}/{name}.png)\n"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def _footnote(record: dict[str, Any], how: str) -> str:
+def footnote(record: dict[str, Any], how: str) -> str:
+    """When, on what and with what a record was made, and whether the machine was idle."""
     machine = record["machine"]
     busy = machine["load_average"] > machine["cores"] / 2
     warning = " **Others used the machine meanwhile: times are too long.**" if busy else ""

@@ -22,9 +22,9 @@ def copy(tmp_path):
     return tmp_path
 
 
-def check(folder: Path) -> subprocess.CompletedProcess[str]:
+def check(folder: Path, page: str = "benchmarks.host.page") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "benchmarks.host.page", "--check"],
+        [sys.executable, "-m", page, "--check"],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -32,8 +32,9 @@ def check(folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_page_is_what_the_records_give():
-    checked = check(ROOT)
+@pytest.mark.parametrize("page", ["benchmarks.host.page", "benchmarks.cluster_page"])
+def test_a_page_is_what_the_records_give(page):
+    checked = check(ROOT, page)
     assert checked.returncode == 0, checked.stderr
 
 
