@@ -45,7 +45,9 @@ class Reasons:
                 first = self._admission.order(now)[0]
                 return Lacking("QueuedBehind", f"{need}; {_name(first)} has waited longer for them")
             # Told without a count of the whole cluster: thousands are assigned one after the other.
-            return Lacking("BeingAssigned", f"{who}; there is room for more, and the next turn comes")
+            return Lacking(
+                "BeingAssigned", f"{who}; there is room for more, and the next turn comes"
+            )
         return self._shortages.told(eligibility, now, need)
 
     def of_refused(self, count: int) -> Lacking | None:
