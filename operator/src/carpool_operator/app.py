@@ -34,7 +34,9 @@ from carpool_operator.errors import LeadershipLost, NotFound, SettingsError
 from carpool_operator.handlers.registry import build_registry, kopf_settings
 from carpool_operator.observability.health import WatchHealth
 from carpool_operator.observability.loop_lag import measure_lag
+from carpool_operator.observability.metrics import REGISTRY
 from carpool_operator.observability.server import serve_metrics, serve_probes
+from carpool_operator.reconcile.allocation_metrics import AllocationMetrics
 from carpool_operator.reconcile.assignments import Assignments
 from carpool_operator.reconcile.controller import Controller
 from carpool_operator.reconcile.job_writes import JobWrites
@@ -128,6 +130,7 @@ class _Operator:
         )
         self._queue = WorkQueue(self._reconcile)
         allocator = ClusterAllocator()
+        REGISTRY.register(AllocationMetrics(lambda: allocator.census(time.time())))
         self._observations = Observations(
             allocator,
             self._namespaces,

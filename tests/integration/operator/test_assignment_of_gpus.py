@@ -98,7 +98,7 @@ def test_sixteen_executors_at_once_are_two_on_each_of_eight_gpus_every_time(
 ):
     with (
         gpu_nodes(cluster, "even", nodes=2, gpus=4),
-        operator(cluster, tmp_path, namespaces=jobs_namespace),
+        operator(cluster, tmp_path, namespaces=jobs_namespace) as running,
     ):
         driver = running_driver(api, jobs_namespace, gpu_job("even", "even", executors=16))
         for run in range(RUNS):
@@ -107,6 +107,9 @@ def test_sixteen_executors_at_once_are_two_on_each_of_eight_gpus_every_time(
             on = Counter(map(gpu_of, pods))
             assert sorted(on.values()) == [2] * 8, f"run {run}: {on}"
             assert all(pinned_node(pod) == node_of(gpu_of(pod)) for pod in pods)
+            if run == 0:
+                assert running.metric('carpool_healthy_gpus{executors="2"}') == 8
+                assert running.metric("carpool_gpu_unevenness") == 0
             requests(played.remove_pod, pods)
 
 

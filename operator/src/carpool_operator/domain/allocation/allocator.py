@@ -11,6 +11,7 @@ from heapq import heapify, heappop, heapreplace
 
 from carpool_operator.domain.allocation.admission import Admission
 from carpool_operator.domain.allocation.books import Books
+from carpool_operator.domain.allocation.census import Census, census
 from carpool_operator.domain.allocation.choice import Choice
 from carpool_operator.domain.allocation.claims import Claims
 from carpool_operator.domain.allocation.eligibility import Eligibility
@@ -252,6 +253,11 @@ class ClusterAllocator:
             self._resting.next_end(),
         )
         return min((time for time in times if time is not None), default=None)
+
+    def census(self, now: float) -> Census:
+        """What there is, in figures."""
+        waiting, refused = len(self._waiting), self._resting.count()
+        return census(self._ledger, waiting=waiting, refused=refused, now=now)
 
     # What is known of pods and jobs.
 

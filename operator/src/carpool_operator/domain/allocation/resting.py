@@ -60,6 +60,8 @@ class Resting:
         """Unix time at which the next rest is over; None: none rests."""
         return min((one.until for one in self._refused.values() if not one.over), default=None)
 
-    def count(self, job_uid: str) -> int:
-        """How many of a job rest."""
-        return sum(one.pod.job_uid == job_uid and not one.over for one in self._refused.values())
+    def count(self, job_uid: str | None = None) -> int:
+        """How many rest, of a job or of all."""
+        return sum(
+            not one.over and job_uid in {None, one.pod.job_uid} for one in self._refused.values()
+        )
