@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from benchmarks.host.hosts import ROOT
-from benchmarks.host.page import footnote, table, verdict
+from benchmarks.host.page import footnote, table, verdict, write_or_check
 
 PAGE = ROOT / "docs" / "performance-on-clusters.md"
 
@@ -177,19 +177,5 @@ def _agent(record: dict[str, Any]) -> Iterable[str]:
     yield footnote(record, "one run")
 
 
-def main(arguments: list[str]) -> int:
-    """Write the page, or with --check say whether it is what the records give."""
-    if "--check" not in arguments:
-        PAGE.write_text(render(), encoding="utf-8")
-        return 0
-    if PAGE.read_text(encoding="utf-8") == render():
-        return 0
-    print(
-        f"docs/{PAGE.name} is not what the records give; run: python -m benchmarks.cluster_page",
-        file=sys.stderr,
-    )
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(write_or_check(PAGE, render(), "benchmarks.cluster_page", sys.argv[1:]))

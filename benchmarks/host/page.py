@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.host.hosts import ROOT
@@ -262,20 +263,18 @@ def footnote(record: dict[str, Any], how: str) -> str:
     )
 
 
-def main(arguments: list[str]) -> int:
-    """Write the page, or with --check say whether it is what the records give."""
+def write_or_check(page: Path, text: str, module: str, arguments: Sequence[str]) -> int:
+    """Write a page, or with --check say whether it is what the records give; the exit status."""
     if "--check" not in arguments:
-        PAGE.write_text(render(), encoding="utf-8")
+        page.write_text(text, encoding="utf-8")
         return 0
-    if PAGE.read_text(encoding="utf-8") == render():
+    if page.read_text(encoding="utf-8") == text:
         return 0
     print(
-        "docs/performance.md is not what benchmarks/host/results gives; "
-        "run: python -m benchmarks.host.page",
-        file=sys.stderr,
+        f"docs/{page.name} is not what the records give; run: python -m {module}", file=sys.stderr
     )
     return 1
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(write_or_check(PAGE, render(), "benchmarks.host.page", sys.argv[1:]))
