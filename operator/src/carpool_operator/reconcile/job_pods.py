@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from carpool_operator.domain.cluster_state import Pod
@@ -12,9 +13,9 @@ from carpool_operator.reconcile.running_drivers import RunningDrivers
 class JobPods:
     """Records by the job's UID and the pod's."""
 
-    def __init__(self) -> None:
-        """Know of no pod."""
-        self.running = RunningDrivers()
+    def __init__(self, served: Callable[[str], bool]) -> None:
+        """Know of no pod; `served` says of a namespace whether its jobs are run."""
+        self.running = RunningDrivers(served)
         self._drivers: dict[str, dict[str, Driver]] = {}
         self._executors: dict[str, dict[str, Pod]] = {}
 

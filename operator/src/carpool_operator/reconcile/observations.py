@@ -64,7 +64,7 @@ class Observations:
             room_changed: is called when the allocator may decide something new.
         """
         self.jobs: dict[str, Json] = {}
-        self.pods = JobPods()
+        self.pods = JobPods(namespaces.served)
         self._allocator = allocator
         self._namespaces = namespaces
         self._health = health

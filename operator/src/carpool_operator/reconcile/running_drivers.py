@@ -1,19 +1,22 @@
 """How many jobs have a driver, or are about to, by namespace.
 
 A driver counts from the decision to create it: between that and the pod's first event other jobs
-are decided upon, and each would see the same free place.
+are decided upon, and each would see the same free place. One in a namespace whose jobs another
+operator runs takes no place of ours, though its pod is seen: pods are followed in all namespaces.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 
 class RunningDrivers:
     """Jobs that take a place of `--max-running-jobs`."""
 
-    def __init__(self) -> None:
-        """Count nothing."""
+    def __init__(self, served: Callable[[str], bool]) -> None:
+        """Count nothing yet, and only in namespaces that are `served`."""
+        self._served = served
         self._running: set[str] = set()
         self._starting: set[str] = set()
         self._counted: dict[str, str] = {}
@@ -32,7 +35,9 @@ class RunningDrivers:
     def others(self, job_uid: str, namespace: str) -> tuple[int, int]:
         """Places taken by other jobs: in the namespace, and in all."""
         own = job_uid in self._counted
-        return self._by_namespace[namespace] - own, len(self._counted) - own
+        counts = self._by_namespace
+        in_all = sum(counts[one] for one in counts if self._served(one) or one == namespace)
+        return counts[namespace] - own, in_all - own
 
     def _count(self, job_uid: str, namespace: str) -> None:
         takes = job_uid in self._running or job_uid in self._starting
@@ -41,3 +46,4 @@ class RunningDrivers:
             self._by_namespace[namespace] += 1
         elif not takes and job_uid in self._counted:
             self._by_namespace[self._counted.pop(job_uid)] -= 1
+            self._by_namespace += Counter()  # drops those at nought

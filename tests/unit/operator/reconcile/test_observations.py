@@ -385,7 +385,7 @@ def test_versions_only_grow_and_nothing_comes_back(steps):
     )
 )
 def test_places_are_counted_once_a_job(steps):
-    running = RunningDrivers()
+    running = RunningDrivers(lambda _: True)
     of = {"j1": "team-a", "j2": "team-a", "j3": "team-b"}
     held: dict[str, set[str]] = {uid: set() for uid in of}
     for uid, kind, value in steps:
