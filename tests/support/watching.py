@@ -42,9 +42,11 @@ def await_matching(
         NeverHappened: there were not, for as long as PATIENCE says.
     """
     found: dict[str, Body] = {}
+    last: dict[str, Body] = {}
     try:
         for kind, raw in api.watch(path, PATIENCE, **query):
             uid = raw["metadata"]["uid"]
+            last[uid] = raw
             if kind == "DELETED" or not holds(raw):
                 found.pop(uid, None)
             else:
@@ -53,7 +55,8 @@ def await_matching(
                 return list(found.values())
     except TimeoutError:
         pass
-    raise NeverHappened(f"{what}: {len(found)} of {count}")
+    others = [raw for uid, raw in last.items() if uid not in found]
+    raise NeverHappened(f"{what}: {len(found)} of {count}; among the others: {others[:2]}")
 
 
 def condition(raw: Body, kind: str) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,10 @@ class ApiError(Exception):
         ]
 
 
+_IDLE = 30.0
+"""Seconds after which a connection is not used again: the server may be about to end it."""
+
+
 class ApiClient:
     """One user's connection; not for use by several threads."""
 
@@ -43,6 +48,7 @@ class ApiClient:
         self._tls = ssl.create_default_context(cafile=str(authority))
         self._tls.load_cert_chain(credentials.certificate, credentials.key)
         self._connection = self._connect()
+        self._used = time.monotonic()
 
     def _connect(self, timeout: float = 60) -> http.client.HTTPSConnection:
         return http.client.HTTPSConnection(
@@ -67,6 +73,10 @@ class ApiClient:
         """
         target = f"{path}?{urlencode(query)}" if query else path
         content = None if body is None else json.dumps(body, allow_nan=False)
+        now = time.monotonic()
+        if now - self._used > _IDLE:
+            self._connection.close()  # it opens again by itself
+        self._used = now
         try:
             self._connection.request(method, target, content, {"Content-Type": content_type})
             answer = self._connection.getresponse()
