@@ -194,7 +194,9 @@ def sharing_memory(record: dict[str, Any]) -> plt.Figure:
         axes.bar(
             at, workers, 0.5, bottom=hosts, color=LIGHT_BLUE, label="workers" if not at else None
         )
-        axes.text(at, total["median"] + 60, f"{total['median']:,.0f} MiB", ha="center")
+        # The median of sums is not the sum of medians; nor may the goal's line cross the figure.
+        above = max(hosts + workers, total["median"]) + 140
+        axes.text(at, above, f"{total['median']:,.0f} MiB", ha="center")
         copies = "1 model" if row["model_copies"] == 1 else f"{row['model_copies']} models"
         names.append(f"{row['sharing']}\n{copies}")
     limit = record["goal"]["fraction"] * record["rows"][1]["total_mib"]["median"]
