@@ -55,22 +55,14 @@ async def follow(client: Client, resource: Resource, follower: Follower) -> None
             while True:
                 version = await _watch(client, resource, version, follower)
                 failures = 0
-        except Expired as error:
-            about = {"resource": plural, "error": str(error)}
-            log.info("Listing anew, since the watch was too far behind", extra=about)
-            if failures:  # in a row: lists are dear to a server that has trouble
-                await asyncio.sleep(_delay(failures))
-            failures += 1
         except ApiError as error:
-            delay = _delay(failures)
+            # Too far behind is usual, but not in a row: lists are dear to a server in trouble.
+            usual = isinstance(error, Expired) and not failures
+            delay = 0.0 if usual else jittered(_BACKOFF[min(failures, len(_BACKOFF) - 1)], 0.5)
             failures += 1
             told = {"resource": plural, "error": str(error), "retry_s": round(delay, 1)}
-            log.warning("Watch ended", extra=told)
+            log.log(logging.INFO if usual else logging.WARNING, "Watch ended", extra=told)
             await asyncio.sleep(delay)
-
-
-def _delay(failures: int) -> float:
-    return jittered(_BACKOFF[min(failures, len(_BACKOFF) - 1)], 0.5)
 
 
 async def _list(client: Client, resource: Resource, follower: Follower) -> str:
