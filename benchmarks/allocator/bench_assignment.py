@@ -24,8 +24,7 @@ import re
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -41,6 +40,7 @@ from support.control_plane.client import ApiClient, Body
 from support.control_plane.plane import ControlPlane, control_plane
 from support.control_plane.processes import Process
 from support.job_documents import job_document
+from support.many_requests import many_requests
 from support.operator_process import OperatorProcess, operator
 from support.played_gpus import gpu_nodes, selector
 
@@ -53,7 +53,6 @@ QUESTION = (
     "MiB of resident memory, CPU seconds of operator and API server; the same by kube-scheduler"
 )
 _REQUEST = {"cpu": "100m", "memory": "256Mi"}
-_CLIENTS = 4
 
 
 def main() -> None:
@@ -76,27 +75,6 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-class Requests:
-    """Makes many requests; each thread has a connection of its own."""
-
-    def __init__(self, plane: ControlPlane) -> None:
-        self._clients = [
-            plane.user(f"carpool-bench-{number}", "system:masters") for number in range(_CLIENTS)
-        ]
-        self._threads = ThreadPoolExecutor(_CLIENTS)
-
-    def each(self, call: Callable[[ApiClient, Any], Any], things: Iterable[Any]) -> None:
-        """Call once for each thing, in no particular order."""
-        listed = list(things)
-
-        def work(number: int) -> None:
-            for thing in listed[number::_CLIENTS]:
-                call(self._clients[number], thing)
-
-        for _ in self._threads.map(work, range(_CLIENTS)):
-            pass
-
-
 def _carpool(options: argparse.Namespace) -> dict[str, Any]:
     total = options.jobs * options.executors
     with ExitStack() as stack:
@@ -105,15 +83,15 @@ def _carpool(options: argparse.Namespace) -> dict[str, Any]:
         _say("preparing nodes")
         _prepare(plane)
         stack.enter_context(gpu_nodes(plane, GROUP, options.nodes, options.gpus))
-        requests = Requests(plane)
+        requests = stack.enter_context(many_requests(plane))
         _say("starting drivers")
         drivers = _drivers(plane, folder, options)
         _say("creating executors")
-        requests.each(played.add_executor, drivers * options.executors)
+        requests(played.add_executor, drivers * options.executors)
         _say("assigning")
         with operator(plane, folder, namespaces=NAMESPACE) as process:
             found = {"assign": _assign(plane, process, total)}
-        before = _assignments(plane)
+        before = _assignments(plane.admin)
         _say("restarting")
         with operator(plane, folder, namespaces=NAMESPACE) as process:
             found["restart"] = _restart(plane, process, before)
@@ -174,12 +152,12 @@ def _assign(plane: ControlPlane, process: OperatorProcess, total: int) -> dict[s
     begun = time.monotonic()
     process.await_listed()
     listed = time.monotonic()
-    cpu = _cpu(plane, process.pid)
+    cpu = _cpu(plane, operator=process.pid)
     while process.metric('carpool_assignments_total{result="written"}') < total:
         assert not process.ended, process.text
         time.sleep(0.25)
     seconds = time.monotonic() - listed
-    after = _cpu(plane, process.pid)
+    after = _cpu(plane, operator=process.pid)
     return {
         "listed_s": round(listed - begun, 1),
         "seconds": round(seconds, 1),
@@ -187,7 +165,7 @@ def _assign(plane: ControlPlane, process: OperatorProcess, total: int) -> dict[s
         "refused": process.metric("carpool_assignments_total") - total,
         "decision_ms_at_most": _quantiles(process.buckets("carpool_allocator_decision_seconds")),
         "resident_mib": _mib(process.pid),
-        "cpu_s": {name: round(after[name] - cpu[name], 1) for name in after},
+        "cpu_s": _spent(cpu, after),
     }
 
 
@@ -201,10 +179,10 @@ def _restart(
         assert not process.ended, process.text
         time.sleep(0.1)
     ready = time.monotonic() - begun
-    cpu = _cpu(plane, process.pid)["operator"]
+    cpu = _cpu(plane, operator=process.pid)["operator"]
     # It decides by itself; a change would come with its first look at everything.
     time.sleep(10)
-    after = _assignments(plane)
+    after = _assignments(plane.admin)
     return {
         "listed_s": round(listed, 1),
         "ready_s": round(ready, 1),
@@ -214,28 +192,36 @@ def _restart(
     }
 
 
-def _assignments(plane: ControlPlane) -> dict[str, tuple[str, str]]:
+def _assignments(api: ApiClient) -> dict[str, tuple[str, str]]:
     """GPU and version of each executor that has a GPU, by its UID."""
-    # The server ends connections that were idle for as long as this benchmark's phases take.
-    api = plane.user("carpool-bench", "system:masters")
     found: dict[str, tuple[str, str]] = {}
-    more = ""
+    for pod in _pods(api, labelSelector=f"{names.ROLE_LABEL}=executor"):
+        metadata = pod["metadata"]
+        gpu = (metadata.get("annotations") or {}).get(names.GPU_UUID_ANNOTATION)
+        if gpu is not None:
+            found[metadata["uid"]] = gpu, metadata["resourceVersion"]
+    return found
+
+
+def _pods(api: ApiClient, **query: str) -> Iterator[Body]:
+    """All of them, a page at a time."""
+    more: dict[str, str] = {}
     while True:
-        query = {"limit": "1000", "labelSelector": f"{names.ROLE_LABEL}=executor"}
-        page = api.get(played.pods_path(NAMESPACE), **query, **({"continue": more} if more else {}))
-        for pod in page["items"]:
-            metadata = pod["metadata"]
-            gpu = (metadata.get("annotations") or {}).get(names.GPU_UUID_ANNOTATION)
-            if gpu is not None:
-                found[metadata["uid"]] = gpu, metadata["resourceVersion"]
-        more = page["metadata"].get("continue", "")
-        if not more:
-            return found
+        page = api.get(played.pods_path(NAMESPACE), limit="1000", **query, **more)
+        yield from page["items"]
+        if not page["metadata"].get("continue"):
+            return
+        more = {"continue": page["metadata"]["continue"]}
 
 
-def _cpu(plane: ControlPlane, pid: int) -> dict[str, float]:
-    pids = {"operator": pid} | {process.name: process.pid for process in plane.processes}
+def _cpu(plane: ControlPlane, **others: int) -> dict[str, float]:
+    """CPU seconds so far, of the control plane and of other processes by their ids."""
+    pids = others | {process.name: process.pid for process in plane.processes}
     return {name: sum(psutil.Process(pid).cpu_times()[:2]) for name, pid in pids.items()}
+
+
+def _spent(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+    return {name: round(seconds - before.get(name, 0.0), 1) for name, seconds in after.items()}
 
 
 def _mib(pid: int) -> float:
@@ -260,37 +246,31 @@ def _scheduler(options: argparse.Namespace) -> dict[str, Any]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         _say("preparing nodes for kube-scheduler")
         _prepare(plane)
-        requests = Requests(plane)
+        requests = stack.enter_context(many_requests(plane))
         amount = str(2 * options.gpus)
-        requests.each(
+        requests(
             lambda api, number: _add_gpu_node(api, f"node-{number}", amount), range(options.nodes)
         )
         _say("creating pods for kube-scheduler")
-        requests.each(
+        requests(
             lambda api, number: api.post(played.pods_path(NAMESPACE), _pod(f"pod-{number}")),
             range(total),
         )
         _say("scheduling")
-        cpu = _cpu(plane, plane.processes[0].pid)
+        cpu = _cpu(plane)
         process = _start_scheduler(plane, folder)
         stack.callback(process.kill)
-        api = plane.user("carpool-bench", "system:masters")
         begun = time.monotonic()
-        while _bindings(api) < total:
+        while _bindings(plane.admin) < total:
             process.check()
             time.sleep(1)
         seconds = time.monotonic() - begun
-        after = _cpu(plane, process.pid)
-        per_node = _per_node(api)
+        after = _cpu(plane, **{process.name: process.pid})
+        per_node = _per_node(plane.admin)
     return {
         "seconds": round(seconds, 1),
         "per_second": round(total / seconds, 1),
-        "cpu_s": {
-            ("kube-scheduler" if name == "operator" else name): round(
-                after[name] - (0 if name == "operator" else cpu[name]), 1
-            )
-            for name in after
-        },
+        "cpu_s": _spent(cpu, after),
         "pods_per_node": {
             name: int(value)
             for name, value in zip(
@@ -343,15 +323,7 @@ def _bindings(api: ApiClient) -> int:
 
 
 def _per_node(api: ApiClient) -> Sequence[int]:
-    on: Counter[str] = Counter()
-    more = ""
-    while True:
-        query = {"limit": "1000"} | ({"continue": more} if more else {})
-        page = api.get(played.pods_path(NAMESPACE), **query)
-        on.update(pod["spec"]["nodeName"] for pod in page["items"])
-        more = page["metadata"].get("continue", "")
-        if not more:
-            return list(on.values())
+    return list(Counter(pod["spec"]["nodeName"] for pod in _pods(api)).values())
 
 
 def _say(what: str) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from carpool_operator.domain import names
 from support import played_kubelet as played
 from support.job_documents import job_document
+from support.many_requests import many_requests
 from support.operator_process import operator
 from support.played_gpus import gpu_nodes, node_of, selector
 from support.watching import await_matching, await_object
@@ -76,21 +76,8 @@ def await_assigned(api, namespace, count):
 
 @pytest.fixture
 def requests(cluster):
-    """Makes requests, several at once: each thread has a connection of its own."""
-    clients = [cluster.user(f"carpool-tests-{number}", "system:masters") for number in range(4)]
-    with ThreadPoolExecutor(len(clients)) as threads:
-
-        def all_of(call, things):
-            shares = [things[number :: len(clients)] for number in range(len(clients))]
-
-            def work(client, share):
-                return [call(client, thing) for thing in share]
-
-            return [one for found in threads.map(work, clients, shares) for one in found]
-
-        yield all_of
-    for client in clients:
-        client.close()
+    with many_requests(cluster) as each:
+        yield each
 
 
 def test_sixteen_executors_at_once_are_two_on_each_of_eight_gpus_every_time(
