@@ -172,13 +172,15 @@ def test_get_shows_the_gpus_of_a_node(cluster: ControlPlane, api: ApiClient):
         "gpuCount": 1,
         "healthyCount": 1,
         "gpus": [gpu],
+        "assigned": {"executors": 2, "freeMemory": "11.2Gi"},
     }
     api.put(f"{GPU_NODES}/gpu-7/status", api.post(GPU_NODES, made) | {"status": status})
     header, row = cluster.kubectl("get", "gn", "gpu-7", "--output=wide").stdout.splitlines()
     assert header.split() == [
-        *("NAME", "PRODUCT", "GPUS", "HEALTHY", "HEARTBEAT", "AGE", "MEMORY", "DRIVER"),
+        *("NAME", "PRODUCT", "GPUS", "HEALTHY", "EXECUTORS", "FREE", "MEMORY"),
+        *("HEARTBEAT", "AGE", "MEMORY", "DRIVER"),
     ]
-    assert row.split()[:5] == ["gpu-7", "NVIDIA", "L4", "1", "1"]
+    assert row.split()[:7] == ["gpu-7", "NVIDIA", "L4", "1", "1", "2", "11.2Gi"]
     assert row.split()[-2:] == ["23034Mi", "570.124.06"]
 
 

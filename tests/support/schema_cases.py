@@ -61,6 +61,9 @@ FORMS = {
     'expected a size as a Kubernetes quantity, such as "8Gi" or "512Mi" (not Spark\'s "8g")': Form(
         ("8Gi", "0.5Mi", "1", "1.125P", "999999999999999"), ("8g", "0", "500m", "01Gi", "1e3", "-1")
     ),
+    'expected GiB with at most one decimal, such as "22.4Gi"': Form(
+        ("0Gi", "0.5Gi", "9999999.9Gi"), ("22.44Gi", "01Gi", "22", "22Mi", "-1Gi")
+    ),
     'expected an amount of CPU as a Kubernetes quantity, such as "2" or "500m"': Form(
         ("2", "500m", "0.001", "999999.999"), ("0", "0m", "2.5m", "1.0001", "x")
     ),

@@ -39,6 +39,7 @@ from carpool_operator.observability.server import serve_metrics, serve_probes
 from carpool_operator.reconcile.allocation_metrics import AllocationMetrics
 from carpool_operator.reconcile.assignments import Assignments
 from carpool_operator.reconcile.controller import Controller
+from carpool_operator.reconcile.gpu_node_status import GpuNodeStatus
 from carpool_operator.reconcile.job_writes import JobWrites
 from carpool_operator.reconcile.namespaces import Namespaces
 from carpool_operator.reconcile.observations import (
@@ -162,6 +163,7 @@ class _Operator:
             epoch=lambda: self._leadership.epoch,
             in_flight=settings.assignments_in_flight,
         )
+        self._gpu_nodes = GpuNodeStatus(self._writer, self._observations, allocator.node_totals)
         self._waiting = WakeWaiting(
             lambda: self._observations.in_order_of_creation(self._controller.waiting),
             self._queue.add,
@@ -173,6 +175,7 @@ class _Operator:
     def _room_changed(self) -> None:
         self._assignments.wake()
         self._waiting.wake()
+        self._gpu_nodes.wake()
 
     async def run(self) -> None:
         settings = self._settings
@@ -244,6 +247,7 @@ class _Operator:
             group.create_task(self._queue.run(self._settings.workers))
             group.create_task(self._assignments.run())
             group.create_task(self._waiting.run())
+            group.create_task(self._gpu_nodes.run())
             group.create_task(self._events.run())
 
     async def _follow_pods(self) -> None:

@@ -80,6 +80,13 @@ def assigned(job):
     }
 
 
+def told_of_nodes(job):
+    """Executors and free memory of each node, as `kubectl get gpunodes` has them."""
+    found = json.loads(job.kubectl("get", "gpunodes", "--output=json"))["items"]
+    told = {node["metadata"]["name"]: node["status"].get("assigned") or {} for node in found}
+    return {node: (told.get("executors"), told.get("freeMemory")) for node, told in told.items()}
+
+
 def test_sixteen_executors_are_two_on_each_of_eight_gpus_and_give_a_local_runs_rows(
     operator, gpu_place, hold, gpus, reference_run
 ):
@@ -89,6 +96,7 @@ def test_sixteen_executors_are_two_on_each_of_eight_gpus_and_give_a_local_runs_r
     until(lambda: len(assigned(job)) == 16, job.told)
     on = Counter(uuid for _, uuid in assigned(job).values())
     assert on == {uuid: 2 for mock in gpus.values() for uuid in mock.uuids}
+    until(lambda: told_of_nodes(job) == dict.fromkeys(gpus, (8, "0Gi")), job.told)
     hold.let_go()
     assert job.finish(600)["phase"] == "Succeeded", job.told()
     assert gpu_place.hash() == reference_run.hash

@@ -176,6 +176,17 @@ def test_what_somebody_else_has_put_into_its_gpu_node_is_gone_with_its_first_rep
     assert "message" not in node.await_health(*WELL)
 
 
+def test_what_the_operator_has_written_beside_its_report_stays(api, node):
+    node.start(heartbeat_seconds="1.5", change_seconds="1")
+    node.await_health(*WELL)
+    assigned = {"executors": 3, "freeMemory": "11.2Gi"}
+    api.merge(f"{node.path}/status", {"status": {"assigned": assigned}})
+    node.gpus.gpus[1].lost = 1
+    node.gpus.write()
+    status = node.await_health("Healthy", "Lost", "Healthy", "Healthy")
+    assert status["assigned"] == assigned
+
+
 def test_where_nothing_changes_only_heartbeats_are_written(api, node):
     node.start(heartbeat_seconds="1.5", change_seconds="1", poll_seconds="0.5")
     node.await_health(*WELL)
@@ -345,7 +356,7 @@ def test_kubectl_shows_a_line_for_each_node(cluster, node):
     node.start()
     node.await_health(*WELL)
     lines = cluster.kubectl("get", "gpunodes", node.name).stdout.splitlines()
-    assert lines[0].split()[:5] == ["NAME", "PRODUCT", "GPUS", "HEALTHY", "HEARTBEAT"]
+    assert lines[0].split()[:5] == ["NAME", "PRODUCT", "GPUS", "HEALTHY", "EXECUTORS"]
     assert lines[1].split()[:5] == [node.name, "NVIDIA", "L4", "4", "4"]
 
 

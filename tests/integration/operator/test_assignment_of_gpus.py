@@ -12,7 +12,7 @@ from support import played_kubelet as played
 from support.job_documents import job_document
 from support.many_requests import many_requests
 from support.operator_process import operator
-from support.played_gpus import gpu_nodes, node_of, selector
+from support.played_gpus import GPU_NODES, gpu_nodes, node_of, selector
 from support.watching import await_matching, await_object
 
 RUNS = 100
@@ -98,6 +98,44 @@ def test_sixteen_executors_at_once_are_two_on_each_of_eight_gpus_every_time(
                 assert running.metric('carpool_healthy_gpus{executors="2"}') == 8
                 assert running.metric("carpool_gpu_unevenness") == 0
             requests(played.remove_pod, pods)
+
+
+def test_a_gpu_node_says_how_many_executors_it_has_and_what_memory_is_left(
+    api, cluster, jobs_namespace, tmp_path, requests
+):
+    def says(executors, memory):
+        found = await_object(
+            api,
+            GPU_NODES,
+            node,
+            lambda raw: raw["status"].get("assigned", {}).get("executors") == executors,
+            f"says {executors} executors",
+        )
+        assert found["status"]["assigned"]["freeMemory"] == memory
+        return found
+
+    with (
+        gpu_nodes(cluster, "told", nodes=1, gpus=2) as [node],
+        operator(cluster, tmp_path, namespaces=jobs_namespace) as running,
+    ):
+        says(0, "44.9Gi")
+        driver = running_driver(api, jobs_namespace, gpu_job("told", "told", executors=3))
+        requests(lambda client, _: played.add_executor(client, driver), range(3))
+        pods = await_assigned(api, jobs_namespace, 3)
+        # Two of 23,034 MiB, of which three halves are promised.
+        raw = says(3, "11.2Gi")
+        header, row = cluster.kubectl("get", "gpunodes", node).stdout.splitlines()
+        assert "EXECUTORS   FREE MEMORY" in header
+        assert row.split()[1:7] == ["NVIDIA", "L4", "2", "2", "3", "11.2Gi"]
+        # Another may not make it lie for long: what is assigned next puts it right.
+        wrong = {"executors": 64, "freeMemory": "0Gi"}
+        api.merge(f"{GPU_NODES}/{node}/status", {"status": {"assigned": wrong}})
+        requests(played.remove_pod, pods[:2])
+        raw = says(1, "33.7Gi")
+        requests(played.remove_pod, pods[2:])
+        assert running.terminate(10) == 0, running.text
+        status = api.get(f"{GPU_NODES}/{node}")["status"]
+        assert len(status["gpus"]) == len(raw["status"]["gpus"]) == 2
 
 
 def test_two_leaders_one_after_another_with_views_of_the_past_fill_no_gpu_above_its_slots(

@@ -16,6 +16,7 @@ from support.control_plane.plane import write_kubeconfig
 from support.helm import of_kind, rendered
 from support.operator_process import operator
 from support.played_cluster import PlayedCluster
+from support.played_gpus import GPU_NODES, gpu_nodes
 from support.watching import await_gone, await_matching, await_object, condition
 
 UNUSED: dict[tuple[str, str], str] = {}
@@ -130,16 +131,22 @@ def test_nothing_it_does_is_refused_and_what_it_may_do_it_does(
     api, cluster, jobs_namespace, account, tmp_path
 ):
     plane, name, release, user, objects = account
-    with operator(
-        plane,
-        tmp_path,
-        namespaces=jobs_namespace,
-        lease_name=name,
-        lease_namespace=release,
-        lease_duration_seconds="6",
-        job_recheck_seconds="0.2",
-    ) as running:
+    with (
+        gpu_nodes(cluster, "rights", nodes=1, gpus=1) as [node],
+        operator(
+            plane,
+            tmp_path,
+            namespaces=jobs_namespace,
+            lease_name=name,
+            lease_namespace=release,
+            lease_duration_seconds="6",
+            job_recheck_seconds="0.2",
+        ) as running,
+    ):
         live_through_everything(api, jobs_namespace, cluster)
+        await_object(
+            api, GPU_NODES, node, lambda raw: "assigned" in raw["status"], "says what is assigned"
+        )
         assert running.terminate(10) == 0, running.text
     asked = [
         event

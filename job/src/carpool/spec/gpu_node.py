@@ -1,9 +1,10 @@
 """The GPUNode: what a node's agent knows of its GPUs, for the operator that hands them out.
 
 Cluster-scoped, with the name of its node. It has no spec: nothing in it is asked for, everything is
-observed. What must stay true: it changes when the node changes, not with the load, so utilisation
-and free memory are metrics and no fields. A GPU is known by its UUID, never by its index, which the
-driver may give to another GPU at the next boot.
+observed. What must stay true: it changes when the node or what was assigned changes, not with the
+load, so utilisation and memory in use are metrics and no fields; agent and operator each write
+their own part of the status and leave the other's. A GPU is known by its UUID, never by its index,
+which the driver may give to another GPU at the next boot.
 """
 
 from __future__ import annotations
@@ -31,6 +32,12 @@ GpuUuid = Annotated[
         r"^(GPU|MIG)-[A-Za-z0-9]([A-Za-z0-9/-]*[A-Za-z0-9])?$",
         "the UUID of a GPU as nvidia-smi -L prints it",
         96,
+    ),
+]
+FreeMemory = Annotated[
+    str,
+    form(
+        r"^(0|[1-9][0-9]{0,6})(\.[0-9])?Gi$", 'GiB with at most one decimal, such as "22.4Gi"', 12
     ),
 ]
 PodUid = Annotated[
@@ -132,8 +139,25 @@ class Gpu(StrictModel):
         return _GPU_RULES
 
 
+class AssignedGpus(StrictModel):
+    """What the operator has assigned of a node's GPUs; some seconds old, and only to look at."""
+
+    executors: int = Field(
+        ge=0,
+        le=INT32_MAX,
+        description="Executors on its GPUs, for the column EXECUTORS; slots that are held count.",
+    )
+    free_memory: FreeMemory = Field(
+        description=(
+            "Memory of its healthy GPUs that no executor was promised, rounded down to a tenth of "
+            "a GiB, for the column FREE MEMORY."
+        ),
+        examples=["22.4Gi", "0Gi"],
+    )
+
+
 class GpuNodeStatus(StrictModel):
-    """What the node's agent observed."""
+    """What the node's agent observed, and what the operator has assigned."""
 
     boot_id: ShortText = Field(
         description="Boot of the node; after another one nothing that was known of it holds.",
@@ -164,6 +188,9 @@ class GpuNodeStatus(StrictModel):
             "x-kubernetes-list-map-keys": ["uuid"],
         },
     )
+    assigned: AssignedGpus | None = Field(
+        default=None, description="What the operator has assigned; absent until it has looked."
+    )
 
     @classmethod
     def rules(cls) -> tuple[Rule[GpuNodeStatus], ...]:
@@ -172,13 +199,14 @@ class GpuNodeStatus(StrictModel):
 
 
 class GpuNode(StrictModel):
-    """The GPUs of one node, written by its agent when something changes."""
+    """The GPUs of one node, written by its agent and the operator when something changes."""
 
     api_version: Literal["carpool.dev/v1alpha1"] = Field(description="Version of this format.")
     kind: Literal["GPUNode"] = Field(description="What this document is.")
     metadata: GpuNodeMeta = Field(description="Name and marks of the GPUNode.")
     status: GpuNodeStatus | None = Field(
-        default=None, description="What the node's agent observed; absent until it has."
+        default=None,
+        description="What the node's agent observed, and what was assigned; absent until it has.",
     )
 
 

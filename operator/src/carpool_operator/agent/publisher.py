@@ -1,8 +1,9 @@
 """Writes the GPUNode of one node, and makes it where there is none.
 
-It belongs to its Node: the API server removes it with the node. Each write puts the whole status in
-the place of the one before, so nothing is read first, and nothing stays that the agent does not
-say; server-side apply would leave devices that somebody else has put into the list.
+It belongs to its Node: the API server removes it with the node. Each write says every field that is
+the agent's, as null where there is nothing to say, so nothing is read first and nothing of an
+earlier report stays, while what the operator writes beside them does; server-side apply would leave
+devices that somebody else has put into the list.
 """
 
 from __future__ import annotations
@@ -152,9 +153,8 @@ class Publisher:
 
     async def _put(self, offer: _Offer) -> None:
         status = offer.report.status(offer.seen_at)
-        await self._client.patch(
-            GPU_NODES.path(name=self._node, subresource="status"),
-            [{"op": "add", "path": "/status", "value": status}],
+        await self._client.merge(
+            GPU_NODES.path(name=self._node, subresource="status"), {"status": status}
         )
 
     async def _create(self) -> None:

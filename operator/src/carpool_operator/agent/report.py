@@ -58,8 +58,8 @@ class Report:
         return self.boot_id, self.driver_version, self.message, devices
 
     def status(self, now: float) -> dict[str, Any]:
-        """The status of the GPUNode; `now` is Unix time."""
-        status = {
+        """The agent's part of the GPUNode's status, null where it is absent; `now` is Unix time."""
+        return {
             "bootID": self.boot_id,
             "driverVersion": self.driver_version,
             "message": self.message,
@@ -68,7 +68,6 @@ class Report:
             "healthyCount": self.healthy,
             "gpus": list(self.gpus),
         }
-        return {key: value for key, value in status.items() if value is not None}
 
 
 def report_of(inventory: Inventory, boot_id: str, pod_of: Mapping[int, str] | None) -> Report:

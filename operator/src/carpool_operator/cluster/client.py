@@ -107,6 +107,11 @@ class Client:
         query = {"fieldManager": self._manager}
         return await self._call("PATCH", path, list(operations), query=query, kind=_JSON_PATCH)
 
+    async def merge(self, path: str, body: Mapping[str, Any]) -> Json:
+        """Change the fields that `body` names (RFC 7396); null removes one."""
+        query = {"fieldManager": self._manager}
+        return await self._call("PATCH", path, body, query=query, kind=_MERGE_PATCH)
+
     async def apply(self, path: str, body: Mapping[str, Any]) -> Json:
         """Server-side apply: afterwards our fields are those of `body`, whoever else set them."""
         query = {"fieldManager": self._manager, "force": "true"}

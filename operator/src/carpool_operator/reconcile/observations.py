@@ -41,7 +41,13 @@ _FRESH: Final = 30.0
 
 
 class Observations:
-    """Records of jobs, their pods, nodes and GPUs; for the event loop's thread."""
+    """Records of jobs, their pods, nodes and GPUs; for the event loop's thread.
+
+    Attributes:
+        jobs: as JSON, by UID.
+        assigned: what GPUNodes say of what is assigned, by node; None: nothing yet.
+        pods: of jobs.
+    """
 
     def __init__(
         self,
@@ -64,6 +70,7 @@ class Observations:
             room_changed: is called when the allocator may decide something new.
         """
         self.jobs: dict[str, Json] = {}
+        self.assigned: dict[str, Json | None] = {}
         self.pods = JobPods(namespaces.served)
         self._allocator = allocator
         self._namespaces = namespaces
@@ -160,6 +167,7 @@ class Observations:
             self._room_changed()
         elif plural == GPU_NODES_WATCH:
             self._inventories.pop(name, None)
+            self.assigned.pop(name, None)
             self._allocator.gpus_gone(name)
             self._room_changed()
         else:
@@ -266,6 +274,7 @@ class Observations:
             return
         before = self._inventories.get(inventory.node)
         self._inventories[inventory.node] = inventory
+        self.assigned[inventory.node] = raw["status"].get("assigned")
         self._allocator.gpus_seen(inventory)
         if before is None or _says_more(before, inventory):
             self._room_changed()

@@ -79,6 +79,17 @@ GPU_NODES = Resource(
         Column("Product", ".status.gpus[0].product", "Product of the first GPU."),
         Column("GPUs", ".status.gpuCount", "Devices.", type="integer"),
         Column("Healthy", ".status.healthyCount", "Devices that are healthy.", type="integer"),
+        Column(
+            "Executors",
+            ".status.assigned.executors",
+            "Executors on its devices.",
+            type="integer",
+        ),
+        Column(
+            "Free Memory",
+            ".status.assigned.freeMemory",
+            "Memory of its healthy devices that no executor was promised.",
+        ),
         Column("Heartbeat", ".status.heartbeatTime", "Time since it was found true.", type="date"),
         _AGE,
         Column("Memory", ".status.gpus[0].memory", "Memory of the first GPU.", wide=True),

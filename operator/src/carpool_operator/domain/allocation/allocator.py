@@ -7,6 +7,7 @@ time, so it does not matter in which order, or how often, something was told.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from heapq import heapify, heappop, heapreplace
 
 from carpool_operator.domain.allocation.admission import Admission
@@ -25,6 +26,7 @@ from carpool_operator.domain.allocation.interface import (
 )
 from carpool_operator.domain.allocation.job_ledger import JobLedger
 from carpool_operator.domain.allocation.ledger import Entry, Ledger
+from carpool_operator.domain.allocation.node_totals import NodeTotals, node_totals
 from carpool_operator.domain.allocation.reasons import Reasons
 from carpool_operator.domain.allocation.reservation import (
     LONGEST_RESERVATION,
@@ -258,6 +260,10 @@ class ClusterAllocator:
         """What there is, in figures."""
         waiting, refused = len(self._waiting), self._resting.count()
         return census(self._ledger, waiting=waiting, refused=refused, now=now)
+
+    def node_totals(self) -> Mapping[str, NodeTotals]:
+        """What is assigned of the GPUs of each node that an agent reports, by name."""
+        return node_totals(self._ledger)
 
     # What is known of pods and jobs.
 
