@@ -26,6 +26,7 @@ SMALL = {
 }
 """Sixteen of them share the cores and the memory of one machine."""
 GPU_UUID = "carpool.dev/gpu-uuid"
+SIMULATED = "simulated-devices"
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,15 @@ def gpu_place(namespace, shared_clips, request):
 @pytest.fixture
 def hold(namespace, gpu_place):
     return Hold(namespace, gpu_place.output.rpartition("/")[2])
+
+
+@pytest.fixture
+def simulated_devices(namespace):
+    """A Secret that tells hosts to compute on simulated devices, as the storage's of a job."""
+    backend = "--from-literal=CARPOOL_HOST_BACKEND=simulated"
+    namespace.kubectl("create", "secret", "generic", SIMULATED, backend)
+    yield
+    namespace.kubectl("delete", "secret", SIMULATED)
 
 
 def beside(place):
@@ -87,19 +97,28 @@ def told_of_nodes(job):
     return {node: (told.get("executors"), told.get("freeMemory")) for node, told in told.items()}
 
 
+@pytest.mark.usefixtures("simulated_devices")
 def test_sixteen_executors_are_two_on_each_of_eight_gpus_and_give_a_local_runs_rows(
     operator, gpu_place, hold, gpus, reference_run
 ):
     job = operator.apply(
-        gpu_job(gpu_place, executors=16, gpu={"executorsPerGPU": 2}, model=hold.model)
+        gpu_job(
+            gpu_place,
+            executors=16,
+            gpu={"executorsPerGPU": 2},
+            model=hold.model,
+            storage={"secretName": SIMULATED},
+        )
     )
     until(lambda: len(assigned(job)) == 16, job.told)
     on = Counter(uuid for _, uuid in assigned(job).values())
     assert on == {uuid: 2 for mock in gpus.values() for uuid in mock.uuids}
-    until(lambda: told_of_nodes(job) == dict.fromkeys(gpus, (8, "0Gi")), job.told)
+    until(lambda: told_of_nodes(job) == dict.fromkeys(NODES, (8, "0Gi")), job.told)
     hold.let_go()
     assert job.finish(600)["phase"] == "Succeeded", job.told()
     assert gpu_place.hash() == reference_run.hash
+    hosts = gpu_place.manifest().host.values()
+    assert {host["model"]["device"] for host in hosts} == {"simulated"}
 
 
 def test_the_host_alone_sees_the_gpu(operator, gpu_place, hold, gpus):
