@@ -93,6 +93,25 @@ JOB_RULES: dict[tuple[str, str], tuple[list[dict[str, Any]], list[dict[str, Any]
         [{"spec__gpu": {}}, {"spec__gpu": {}, "spec__device": "GPU"}, {"spec__device": "CPU"}],
         [{"spec__gpu": {}, "spec__device": "CPU"}],
     ),
+    ("spec.gpu.executorsPerGPU", "must be 1 with ownership Exclusive"): (
+        [
+            {"spec__gpu": {"ownership": "Exclusive"}},
+            {"spec__gpu": {"ownership": "Exclusive", "executorsPerGPU": 1, "memory": "8Gi"}},
+            {"spec__gpu": {"ownership": "Pool", "executorsPerGPU": 2}},
+            {"spec__gpu": {"executorsPerGPU": 2}},
+        ],
+        [{"spec__gpu": {"ownership": "Exclusive", "executorsPerGPU": 2}}],
+    ),
+    ("spec.gpu.sharedWith", "must be Job with ownership Exclusive"): (
+        [
+            {"spec__gpu": {"ownership": "Exclusive", "sharedWith": "Job", "placement": "Pack"}},
+            {"spec__gpu": {"ownership": "Pool", "sharedWith": "Any"}},
+        ],
+        [
+            {"spec__gpu": {"ownership": "Exclusive", "sharedWith": "Namespace"}},
+            {"spec__gpu": {"ownership": "Exclusive", "sharedWith": "Any"}},
+        ],
+    ),
     ("spec.minExecutors", "is more than spec.executors"): (
         [{"spec__minExecutors": 1}, {"spec__minExecutors": 3, "spec__executors": 3}],
         [{"spec__minExecutors": 2}, {"spec__minExecutors": 4, "spec__executors": 3}],

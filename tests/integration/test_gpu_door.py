@@ -105,6 +105,20 @@ def pod(name, *, env, host_env=None, annotations=None, gated=True, init=()):
     }
 
 
+WHOLE = {"limits": {"nvidia.com/gpu": "1"}}
+
+
+def asking(name="a", *, host=None, **changes):
+    """An executor whose host asks the kubelet for a whole GPU, with the host's fields changed."""
+    body = pod(name, env=[VOID], host_env=[], **changes)
+    body["spec"]["initContainers"][0] |= {"resources": WHOLE} | (host or {})
+    return body
+
+
+def with_spec(body, **fields):
+    return body | {"spec": body["spec"] | fields}
+
+
 def open_gate(name, **annotations):
     return (
         f"{PODS}/{name}",
@@ -144,6 +158,22 @@ def refused(call, *arguments, **options):
         pod("a", env=[VOID], annotations={"carpool.dev/gpu-uuid": UUID}),
         pod("a", env=[VOID], annotations={"carpool.dev/reservation": "[]"}),
         pod("a", env=[VOID], annotations={"carpool.dev/assigned-at": "2026-03-01T12:00:00Z"}),
+        asking(host={"env": [{"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"}]}),
+        asking(host={"env": [{"name": "NVIDIA_VISIBLE_DEVICES", "value": UUID}]}),
+        asking(host={"env": [ASSIGNED]}),
+        asking(host={"envFrom": [{"secretRef": {"name": "keys"}}]}),
+        asking(host={"envFrom": [{"prefix": "NVIDIA_", "configMapRef": {"name": "devices"}}]}),
+        asking(host={"resources": {"limits": {"nvidia.com/gpu": "0"}}}),
+        asking(host={"resources": {"limits": {"nvidia.com/gpu": "2"}}}),
+        asking(host={"resources": {"limits": {"nvidia.com/mig-1g.5gb": "1"}}}),
+        asking(host={"resources": {"limits": {"cpu": "1"}}}),
+        asking(gated=False),
+        with_spec(asking(gated=False), nodeName="pool-1"),
+        with_spec(asking(), schedulingGates=[{"name": "another"}]),
+        asking(init=[container("fetch", []) | {"resources": WHOLE}]),
+        with_spec(asking(), containers=[container("spark-executor", []) | {"resources": WHOLE}]),
+        pod("a", env=[VOID], host_env=[], init=[container("b", [VOID]) | {"resources": WHOLE}]),
+        with_spec(asking(), containers=[container("spark-executor", [ASSIGNED])]),
     ],
     ids=[
         "all",
@@ -157,6 +187,22 @@ def refused(call, *arguments, **options):
         "an annotation of its own",
         "a reservation of its own",
         "a time of its own",
+        "a GPU of the kubelet, and all",
+        "a GPU of the kubelet, and a UUID",
+        "a GPU of the kubelet, and the assigned one",
+        "a GPU of the kubelet, and a Secret that may say more",
+        "a GPU of the kubelet, and a ConfigMap that may say more",
+        "none of the kubelet's GPUs",
+        "two of the kubelet's GPUs",
+        "another resource of the kubelet's",
+        "no GPU of the kubelet",
+        "a GPU of the kubelet, without a gate",
+        "a GPU of the kubelet, of a node that it names",
+        "a GPU of the kubelet, behind somebody else's gate",
+        "a GPU of the kubelet, for an init container",
+        "a GPU of the kubelet, for another container",
+        "a GPU of the kubelet for another container than the one that says nothing",
+        "a GPU of the kubelet, and the assigned one in another container",
     ],
 )
 def test_a_driver_cannot_make_a_pod_that_takes_a_gpu(jobs, driver, body):
@@ -177,6 +223,37 @@ def test_an_executor_as_spark_makes_it_passes_and_the_operator_opens_its_gate(
     for value in ("GPU-another", None):
         change = {"metadata": {"annotations": {"carpool.dev/gpu-uuid": value}}}
         assert "annotations" in refused(driver.merge, path, change)
+
+
+def test_a_host_that_asks_the_kubelet_says_nothing_itself_and_waits_at_the_gate(
+    jobs, driver, operator
+):
+    key = {"secretKeyRef": {"name": "keys", "key": "AWS_ACCESS_KEY_ID", "optional": True}}
+    body = asking("whole", host={"env": [{"name": "AWS_ACCESS_KEY_ID", "valueFrom": key}]})
+    assert allowed(driver, body)
+    path, patch = open_gate("whole", assignment_epoch="3")
+    refused(driver.call, "PATCH", path, patch, JSON_PATCH)
+    binding = {"metadata": {"name": "whole"}, "target": {"kind": "Node", "name": "pool-1"}}
+    code, answer = driver.raw("POST", f"{path}/binding", binding)
+    assert (code, b"schedulingGates" in answer) == (409, True), answer
+    opened = operator.call("PATCH", path, patch, JSON_PATCH)
+    assert "schedulingGates" not in opened["spec"]
+
+
+def test_no_pod_has_both_a_gate_and_a_node_of_its_choice(jobs, driver):
+    """On this the policy relies: such a pod would not meet the scheduler, which counts GPUs."""
+    code, answer = driver.raw("POST", PODS, with_spec(asking("both"), nodeName="pool-1"))
+    assert code == 422
+    assert b"schedulingGates" in answer
+
+
+def test_an_ephemeral_container_of_such_a_pod_gets_no_gpu_either(jobs, driver):
+    assert allowed(driver, asking("whole-debugged"))
+    one = {"name": "debug", "image": "none", "env": [], "targetContainerName": "model-host"}
+    change = {"spec": {"ephemeralContainers": [one]}}
+    path = f"{PODS}/whole-debugged/ephemeralcontainers"
+    merge = "application/strategic-merge-patch+json"
+    assert "ephemeral" in refused(driver.call, "PATCH", path, change, merge)
 
 
 def test_a_gate_is_opened_by_the_operator_alone_even_without_an_assignment(jobs, driver):

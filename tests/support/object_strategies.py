@@ -110,6 +110,8 @@ def keep_rules(document: dict[str, Any]) -> dict[str, Any]:
         spec.pop("tracking", None)
     if spec.get("device") == "CPU":
         spec.pop("gpu", None)
+    if spec.get("gpu", {}).get("ownership") == "Exclusive":
+        spec["gpu"] |= {"executorsPerGPU": 1, "sharedWith": "Job"}
     if spec.get("minExecutors", 1) > spec.get("executors", 1):
         spec["executors"] = spec["minExecutors"]
     conf = spec.get("spark", {}).get("conf", {})

@@ -22,6 +22,8 @@ from carpool_operator.domain.cluster_state import (
     Slot,
 )
 
+GPU = "nvidia.com/gpu"
+
 
 @dataclass
 class Told:
@@ -106,6 +108,14 @@ class Told:
                     add(demand.executor_requests)
         return total
 
+    def whole_gpus(self) -> Iterator[tuple[str, int]]:
+        """Of each executor with a slot or one held for it: its job, GPUs that it asks a kubelet."""
+        for uid, _, requests in self.executors():
+            yield uid, dict(requests.extended).get(GPU, 0)
+        for uid, demand in self.jobs.items():
+            for _ in self.held(uid):
+                yield uid, dict(demand.executor_requests.extended).get(GPU, 0)
+
     def fits(self, node: Node, requests: Resources) -> bool:
         asked, room = self.asked(node.name), node.allocatable
         wanted = {"cpu": requests.cpu, "memory": requests.memory, "pods": requests.pods}
@@ -129,8 +139,13 @@ class Told:
         if demand.device == "CPU":
             return [Slot(node.name) for node in nodes]
         on_gpus = self.on_gpus()
+        by_uuid = {slot.node for slot in on_gpus}
+        if GPU in dict(requests.extended):
+            return [Slot(node.name) for node in nodes if node.name not in by_uuid]
         found = []
         for node in nodes:
+            if node.kubelet_gpus or self.asked(node.name)[GPU]:
+                continue
             inventory = self.inventories.get(node.name)
             if inventory is None or now - inventory.heartbeat > 90:
                 continue
@@ -161,10 +176,14 @@ class Told:
     def _key_of_node(self, demand: JobDemand, name: str, sign: int) -> tuple[Any, ...]:
         node = self.nodes[name]
         here = [uid for uid, slot in self._all_slots() if slot == Slot(name)]
-        cores = node.allocatable.cpu / 1000
+        gpus = dict(node.allocatable.extended).get(GPU, 0)
         share = self.asked(name)["cpu"] / node.allocatable.cpu
-        load = (len(here) / cores, here.count(demand.uid), share)
-        return (name in self.inventories, *(sign * each for each in load), name)
+        busy = len(here) / (node.allocatable.cpu / 1000)
+        if gpus:
+            busy = max(len(here), self.asked(name)[GPU]) / gpus
+        load = (busy, here.count(demand.uid), share)
+        has_gpus = name in self.inventories or node.kubelet_gpus > 0
+        return (has_gpus, *(sign * each for each in load), name)
 
     def _may_join(self, demand: JobDemand, gpu: Gpu, jobs: Mapping[str, int]) -> bool:
         if any(uid not in self.jobs for uid in jobs):

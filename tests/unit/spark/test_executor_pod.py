@@ -29,8 +29,10 @@ def visible_devices(found):
     """What each container is told of GPUs; the last of two values counts, so there is only one."""
     shown = {}
     for name, container in containers(found["spec"]).items():
-        [entry] = [each for each in container["env"] if each["name"] == "NVIDIA_VISIBLE_DEVICES"]
-        shown[name] = entry.get("value") or entry["valueFrom"]["fieldRef"]["fieldPath"]
+        said = [each for each in container["env"] if each["name"] == "NVIDIA_VISIBLE_DEVICES"]
+        assert len(said) <= 1
+        for entry in said:
+            shown[name] = entry.get("value") or entry["valueFrom"]["fieldRef"]["fieldPath"]
     return shown
 
 
@@ -191,6 +193,45 @@ def test_the_host_alone_sees_the_gpu_that_the_operator_assigns():
         "queue",
         "carpool.dev/gpu",
     ]
+
+
+EXCLUSIVE = {"device": "GPU", "gpu": {"ownership": "Exclusive"}}
+WHOLE = {"nvidia.com/gpu": "1"}
+
+
+@pytest.mark.parametrize("door", [DOOR, None])
+def test_a_host_with_a_gpu_of_the_kubelets_asks_for_it_and_says_nothing_of_its_own(door):
+    template = {"spec": {"initContainers": [{"name": "fetch"}], "containers": [{"name": "logs"}]}}
+    found = pod(door, spark={"executorTemplate": template}, **EXCLUSIVE)
+    assert visible_devices(found) == {"fetch": "void", "spark-executor": "void", "logs": "void"}
+    by_name = containers(found["spec"])
+    assert by_name["model-host"]["resources"] == {"requests": WHOLE, "limits": WHOLE}
+    for name in ("fetch", "spark-executor", "logs"):
+        assert "nvidia.com/gpu" not in str(by_name[name])
+
+
+def test_it_waits_at_the_gate_under_the_same_runtime_as_with_a_gpu_of_the_pool():
+    ours, whole = (pod(DOOR, device="GPU")["spec"], pod(DOOR, **EXCLUSIVE)["spec"])
+    assert whole["schedulingGates"] == [{"name": "carpool.dev/gpu"}]
+    assert whole["runtimeClassName"] == ours["runtimeClassName"] == "nvidia"
+
+
+def test_what_it_asks_for_besides_stays():
+    host = {"cpu": "2", "memory": "4Gi"}
+    resources = containers(pod(DOOR, host=host, **EXCLUSIVE)["spec"])["model-host"]["resources"]
+    assert resources == {"requests": {**host, **WHOLE}, "limits": {"memory": "4Gi", **WHOLE}}
+
+
+def test_a_secret_that_names_gpus_cannot_override_what_the_plugin_says():
+    by_name = containers(pod(DOOR, storage={"secretName": "keys"}, **EXCLUSIVE)["spec"])
+    host = by_name["model-host"]
+    assert "envFrom" not in host
+    keys = [each["valueFrom"]["secretKeyRef"]["key"] for each in host["env"] if "valueFrom" in each]
+    assert keys == ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]
+    for each in host["env"][:3]:
+        key = {"name": "keys", "key": each["name"], "optional": True}
+        assert each["valueFrom"] == {"secretKeyRef": key}
+    assert by_name["spark-executor"]["envFrom"] == [{"secretRef": {"name": "keys"}}]
 
 
 def test_on_cpus_nobody_sees_a_gpu_and_the_runtime_is_the_usual_one():

@@ -47,6 +47,7 @@ def test_empty_tracking_and_gpu_switch_them_on_with_defaults():
     assert spec.tracking is not None
     assert spec.tracking.algorithm == "ByteTrack"
     assert spec.gpu is not None
+    assert (spec.gpu.ownership, spec.exclusive_gpus) == ("Pool", False)
     assert (spec.gpu.executors_per_gpu, spec.gpu.shared_with, spec.gpu.placement) == (
         1,
         "Job",

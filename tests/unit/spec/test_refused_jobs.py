@@ -299,6 +299,20 @@ def complaints(document: dict[str, Any]) -> list[str]:
             "spec.gpu: has no meaning with device CPU; remove gpu, or set spec.device: GPU",
         ),
         (
+            {"spec__gpu": {"ownership": "Exclusive", "executorsPerGPU": 2}},
+            (
+                "spec.gpu.executorsPerGPU: must be 1 with ownership Exclusive; remove it, or set "
+                "ownership: Pool"
+            ),
+        ),
+        (
+            {"spec__gpu": {"ownership": "Exclusive", "sharedWith": "Any"}},
+            (
+                "spec.gpu.sharedWith: must be Job with ownership Exclusive, since nobody shares a "
+                "GPU that the kubelet hands out; remove it, or set ownership: Pool"
+            ),
+        ),
+        (
             {"spec__executors": 2, "spec__minExecutors": 3},
             "spec.minExecutors: is more than spec.executors; lower it, or raise spec.executors",
         ),

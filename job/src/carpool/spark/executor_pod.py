@@ -7,6 +7,12 @@ right to anything but pods. What must stay true: the pod fits Pod Security `rest
 file system is written, the socket lies in a folder of the pod's group, and no container but the
 host sees a GPU (NVIDIA's runtime reads NVIDIA_VISIBLE_DEVICES of each container, and images may say
 "all").
+
+Of a GPU of the pool the operator writes the UUID on the pod, and the host's variable is that. A
+whole GPU of the kubelet's (ownership Exclusive) is a resource that the host asks for, and NVIDIA's
+device plugin says which it is. It may do so by that same variable, and the kubelet appends what a
+pod says itself to what a plugin says (GenerateRunContainerOptions in pkg/kubelet/kubelet_pods.go).
+So the host then says nothing: no variable of its manifest, and no Secret that is read as a whole.
 """
 
 from __future__ import annotations
@@ -35,6 +41,10 @@ GATE = "carpool.dev/gpu"
 GPU_UUID_ANNOTATION = "carpool.dev/gpu-uuid"
 """Where the operator says which GPU that is; nobody else may write it."""
 VISIBLE_DEVICES = "NVIDIA_VISIBLE_DEVICES"
+KUBELET_GPUS = "nvidia.com/gpu"
+"""Whole GPUs, as NVIDIA's device plugin has the kubelet hand them out."""
+CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+"""Keys of `storage.secretName`; the last is for temporary ones."""
 GRACE_SECONDS = 10
 """Between SIGTERM and SIGKILL: neither loses anything, and whoever suspends a job waits for it."""
 
@@ -140,13 +150,15 @@ def executor_pod(
         ],
         **environment,
     }
+    if spec.exclusive_gpus:
+        sidecar["env"] = _each_credential(sidecar.pop("envFrom", []))
     sidecar["env"] = [
-        *environment["env"],
+        *sidecar["env"],
         {"name": "CARPOOL_TERMINATION_LOG", "value": "/dev/termination-log"},
     ]
     inside["initContainers"] = [*inside.get("initContainers", []), sidecar]
     gpu = spec.device == "GPU"
-    _restrict(inside, gpu=gpu, door=door)
+    _restrict(inside, gpu=gpu, plugin=spec.exclusive_gpus or door is None)
     inside |= {
         "automountServiceAccountToken": False,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
@@ -168,8 +180,14 @@ def executor_pod(
     return {**pod, "apiVersion": "v1", "kind": "Pod"}
 
 
-def _restrict(inside: dict[str, Any], *, gpu: bool, door: Door | None) -> None:
-    """Let the host alone see the GPU that is assigned, and nobody have privileges."""
+def _restrict(inside: dict[str, Any], *, gpu: bool, plugin: bool) -> None:
+    """Let the host alone see a GPU, and nobody have privileges.
+
+    Args:
+        inside: the pod's spec, which is changed.
+        gpu: whether the host has one.
+        plugin: whether a device plugin says which; otherwise the operator does.
+    """
     for container in (*inside["initContainers"], *inside["containers"]):
         if container["name"] not in (HOST_CONTAINER, EXECUTOR_CONTAINER):
             theirs = container.get("securityContext") or {}
@@ -177,8 +195,8 @@ def _restrict(inside: dict[str, Any], *, gpu: bool, door: Door | None) -> None:
         others = [each for each in container.get("env", []) if each["name"] != VISIBLE_DEVICES]
         shown: dict[str, Any] = {"name": VISIBLE_DEVICES, "value": "void"}
         if gpu and container["name"] == HOST_CONTAINER:
-            if door is None:
-                continue  # a device plugin sets it
+            if plugin:
+                continue
             path = f"metadata.annotations['{GPU_UUID_ANNOTATION}']"
             shown = {"name": VISIBLE_DEVICES, "valueFrom": {"fieldRef": {"fieldPath": path}}}
         container["env"] = [*others, shown]
@@ -207,10 +225,24 @@ def _environment(spec: InferenceJobSpec) -> dict[str, Any]:
     return found
 
 
+def _each_credential(sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The storage's credentials as variables by name, and nothing else that a Secret holds."""
+    return [
+        {
+            "name": key,
+            "valueFrom": {"secretKeyRef": {**source["secretRef"], "key": key, "optional": True}},
+        }
+        for source in sources
+        for key in CREDENTIALS
+    ]
+
+
 def _host_resources(spec: InferenceJobSpec) -> dict[str, Any]:
     amounts = {"cpu": spec.host.cpu, "memory": spec.host.memory}
     requests = {name: amount for name, amount in amounts.items() if amount is not None}
     limits = {name: amount for name, amount in requests.items() if name == "memory"}
+    if spec.exclusive_gpus:
+        requests[KUBELET_GPUS] = limits[KUBELET_GPUS] = "1"
     return {"requests": requests, "limits": limits}
 
 

@@ -7,9 +7,11 @@ from typing import Literal
 from pydantic import Field
 
 from carpool.spec.quantity import ByteQuantity
+from carpool.spec.rules import Rule
 from carpool.spec.strict import StrictModel
 from carpool.spec.text import StringMap
 
+Ownership = Literal["Pool", "Exclusive"]
 SharedWith = Literal["Job", "Namespace", "Any"]
 Placement = Literal["Spread", "Pack"]
 
@@ -17,6 +19,15 @@ Placement = Literal["Spread", "Pack"]
 class GpuSpec(StrictModel):
     """What the job asks of GPUs, and whom it accepts beside it."""
 
+    ownership: Ownership = Field(
+        default="Pool",
+        description=(
+            "Pool: the operator picks GPUs by their UUIDs, on nodes whose GPUs the kubelet does "
+            "not hand out, and may put several executors on one. Exclusive: each executor asks the "
+            "kubelet for a whole GPU (nvidia.com/gpu, of NVIDIA's device plugin); the operator "
+            "picks the node, the plugin the GPU."
+        ),
+    )
     executors_per_gpu: int = Field(
         default=1,
         ge=1,
@@ -38,16 +49,44 @@ class GpuSpec(StrictModel):
         default=None,
         description=(
             "GPU memory of one executor, as a Kubernetes quantity; absent: the memory of the GPU "
-            "divided by executorsPerGPU."
+            "divided by executorsPerGPU. With ownership Exclusive no GPU is chosen by it, and the "
+            "executor keeps to it on the GPU that it gets; absent: all of that."
         ),
         examples=["8Gi"],
     )
     placement: Placement = Field(
         default="Spread",
-        description="Spread: least loaded GPU first. Pack: fill a GPU before taking the next.",
+        description=(
+            "Spread: least loaded GPU first. Pack: fill a GPU before taking the next. With "
+            "ownership Exclusive the same of nodes, by how many of their GPUs are taken."
+        ),
     )
     node_selector: StringMap = Field(
         default={},
         description="Labels that the executors' nodes must have.",
         examples=[{"nvidia.com/gpu.product": "NVIDIA-L4"}],
     )
+
+    @classmethod
+    def rules(cls) -> tuple[Rule[GpuSpec], ...]:
+        """What must hold between the fields of this model."""
+        return _RULES
+
+
+_RULES: tuple[Rule[GpuSpec], ...] = (
+    Rule(
+        field="executorsPerGPU",
+        holds=lambda gpu: gpu.ownership != "Exclusive" or gpu.executors_per_gpu == 1,
+        message="must be 1 with ownership Exclusive; remove it, or set ownership: Pool",
+        cel="self.ownership != 'Exclusive' || self.executorsPerGPU == 1",
+    ),
+    Rule(
+        field="sharedWith",
+        holds=lambda gpu: gpu.ownership != "Exclusive" or gpu.shared_with == "Job",
+        message=(
+            "must be Job with ownership Exclusive, since nobody shares a GPU that the kubelet "
+            "hands out; remove it, or set ownership: Pool"
+        ),
+        cel="self.ownership != 'Exclusive' || self.sharedWith == 'Job'",
+    ),
+)

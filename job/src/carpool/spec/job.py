@@ -110,6 +110,11 @@ class InferenceJobSpec(StrictModel):
         """Executors that must be able to run at once: `min_executors`, or all."""
         return self.executors if self.min_executors is None else self.min_executors
 
+    @property
+    def exclusive_gpus(self) -> bool:
+        """Whether each executor has a whole GPU, of the kubelet's: ownership Exclusive."""
+        return self.gpu is not None and self.gpu.ownership == "Exclusive"
+
     @classmethod
     def rules(cls) -> tuple[Rule[InferenceJobSpec], ...]:
         """What must hold between the fields of this model."""

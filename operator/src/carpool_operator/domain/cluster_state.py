@@ -63,6 +63,9 @@ class Node:
         ready: its condition Ready is True.
         unschedulable: it was cordoned.
         allocatable: what its pods may ask for together.
+        kubelet_gpus: GPUs, parts of GPUs and MIG devices that its kubelet hands out, by its
+            capacity: that stays for some minutes when the device plugin is away and nothing of
+            them is allocatable.
     """
 
     name: str
@@ -71,6 +74,7 @@ class Node:
     labels: Mapping[str, str]
     taints: tuple[Taint, ...]
     allocatable: Resources
+    kubelet_gpus: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,10 @@ class GpuInventory:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Where an executor may run: a GPU of a node, or the node itself for executors on CPUs."""
+    """Where an executor may run: a GPU of a node, or the node itself.
+
+    The node is the slot of executors on CPUs, and of those to which its kubelet gives a GPU.
+    """
 
     node: str
     gpu: str | None = None
@@ -181,7 +188,8 @@ class JobDemand:
         required: that must fit at once before the job may start (`minExecutors`).
         executor_requests: of one executor pod, with its sidecar.
         executor_scheduling: of one executor pod.
-        device: GPU: each executor holds a slot of a GPU. CPU: of a node.
+        device: GPU: each executor holds a slot of a GPU, or of a node where it asks the kubelet
+            for `nvidia.com/gpu`. CPU: of a node.
         executors_per_gpu: the most executors of all jobs on one of its GPUs.
         gpu_memory: bytes of one executor; None: the GPU's, divided by executors_per_gpu.
         queued_since: Unix time since which it waits for a reservation; None: it asks for none, or

@@ -11,7 +11,7 @@ from typing import get_args
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from carpool_operator.domain.allocation.census import STALE, UNREPORTED, Census
+from carpool_operator.domain.allocation.census import KUBELETS, STALE, UNREPORTED, Census
 from carpool_operator.domain.cluster_state import Health
 
 
@@ -32,7 +32,7 @@ class AllocationMetrics(Collector):
         family = GaugeMetricFamily(
             "carpool_gpus", "GPUs by health; all but Healthy get nobody.", labels=["health"]
         )
-        for health in (*get_args(Health), STALE, UNREPORTED):
+        for health in (*get_args(Health), STALE, UNREPORTED, KUBELETS):
             family.add_metric([health], census.gpus.get(health, 0))
         yield family
         family = GaugeMetricFamily(

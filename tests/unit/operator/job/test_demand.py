@@ -69,6 +69,12 @@ def as_spark_makes_it(tmp_path, **changes: Any) -> Resources:
         {"spec__spark": {"conf": {"spark.kubernetes.executor.request.cores": "1500m"}}},
         {"spec__host": {"cpu": "2", "memory": "6Gi"}},
         {"spec__host": {"memory": "6G"}, "spec__device": "GPU"},
+        {"spec__device": "GPU", "spec__gpu": {"ownership": "Exclusive"}},
+        {
+            "spec__device": "GPU",
+            "spec__gpu": {"ownership": "Exclusive", "memory": "8Gi"},
+            "spec__host": {"cpu": "2", "memory": "6Gi"},
+        },
         {
             "spec__spark": {
                 "executorTemplate": {
@@ -131,6 +137,17 @@ def test_wishes_about_gpus_are_told():
     assert found.device == "GPU"
     assert (found.executors_per_gpu, found.shared_with) == (2, "Namespace")
     assert (found.gpu_memory, found.placement) == (8 * GIB, "Pack")
+
+
+def test_a_whole_gpu_is_a_resource_that_each_executor_asks_the_kubelet_for():
+    found = demand(
+        spec__device="GPU",
+        spec__gpu={"ownership": "Exclusive", "memory": "8Gi", "placement": "Pack"},
+    )
+    assert found.executor_requests.extended == (("nvidia.com/gpu", 1),)
+    assert (found.device, found.placement) == ("GPU", "Pack")
+    assert (found.executors_per_gpu, found.shared_with) == (1, "Job")
+    assert demand(spec__device="GPU").executor_requests.extended == ()
 
 
 def test_nodes_are_those_of_the_template_and_of_the_gpu_wishes():

@@ -10,6 +10,8 @@ from carpool_operator.domain.allocation.ledger import Ledger
 
 STALE = "Stale"
 """Beside the healths that agents report: of GPUs whose agent has been silent for too long."""
+KUBELETS = "Kubelet"
+"""Of GPUs on nodes whose kubelet hands GPUs out, well or not: executors get none by UUID there."""
 UNREPORTED = "Unreported"
 """Of GPUs that executors were given, and that no agent reports (any more)."""
 
@@ -20,7 +22,7 @@ class Census:
 
     Attributes:
         gpus: by health.
-        by_executors: healthy GPUs by the number of executors on them.
+        by_executors: healthy GPUs of the pool by the number of executors on them.
         waiting: executors at the gate that only a slot is missing to.
         refused: executors whose assignment was refused and that rest.
     """
@@ -45,6 +47,8 @@ def census(ledger: Ledger, *, waiting: int, refused: int, now: float) -> Census:
         for gpu in node.gpus.values():
             if gpu.gpu is None:
                 gpus[UNREPORTED] += 1
+            elif node.is_kubelets:
+                gpus[KUBELETS] += 1
             elif not fresh:
                 gpus[STALE] += 1
             else:

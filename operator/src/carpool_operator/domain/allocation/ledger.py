@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from carpool_operator.domain import names
 from carpool_operator.domain.allocation.node_ledger import GpuLedger, NodeLedger
 from carpool_operator.domain.cluster_state import (
     GpuInventory,
@@ -50,8 +51,8 @@ class Ledger:
         nodes: by name.
         demands: terms of the jobs that are known, by uid.
         namespaces: of the jobs that have entries, by uid.
-        gpus_held: GPUs on which a namespace has an executor.
-        nodes_held: executors of a namespace whose slots are nodes.
+        gpus_held: GPUs on which a namespace has an executor, by UUID or as the kubelet gives them.
+        nodes_held: executors of a namespace whose slots are nodes and that have no GPU.
         free_gpus: healthy GPUs without an executor.
         open_slots: places that are left on GPUs with executors, as far as those accept.
         suspects: GPUs on which something is wrong: (node, UUID).
@@ -169,7 +170,9 @@ class Ledger:
                 self._move_on_gpu(ledger, slot.gpu, entry.job_uid, count)
             else:
                 _count(ledger.node_executors, entry.job_uid, count)
-                _count(self.nodes_held, self.namespaces[entry.job_uid], count)
+                gpus = dict(requests.extended).get(names.KUBELET_GPUS, 0)
+                held = self.gpus_held if gpus else self.nodes_held
+                _count(held, self.namespaces[entry.job_uid], count * (gpus or 1))
         self.touch(slot.node, eased=count < 0)
         self._forget_if_empty(ledger)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from carpool_operator.domain import names
 from carpool_operator.domain.allocation.policy import Key, Policy
 from carpool_operator.domain.allocation.sharing import may_share, memory_budget
 from carpool_operator.domain.cluster_state import (
@@ -16,8 +17,6 @@ from carpool_operator.domain.cluster_state import (
     Slot,
 )
 
-KUBELET_GPUS = "nvidia.com/gpu"
-"""What a node offers whose GPUs NVIDIA's device plugin and the kubelet hand out."""
 STALE_AFTER = 90.0
 """Seconds after which what an agent reported is not relied upon."""
 
@@ -113,10 +112,11 @@ class NodeLedger:
         node_executors: of jobs whose slots are nodes, by job.
         healthy: number of its GPUs that are.
         load: executors on its GPUs, per healthy GPU.
-        kubelet_gpus: GPUs that the kubelet hands out here.
+        kubelet_gpus: whole GPUs that pods may ask the kubelet for here.
     """
 
     __slots__ = (
+        "_kubelets",
         "_open",
         "cpu",
         "extended",
@@ -151,6 +151,7 @@ class NodeLedger:
         self.healthy = 0
         self.load = 0.0
         self.kubelet_gpus = 0
+        self._kubelets = False
         self._open: dict[Policy, list[tuple[Key, GpuLedger]]] = {}
 
     def open_gpus(self, policy: Policy) -> list[tuple[Key, GpuLedger]]:
@@ -165,13 +166,31 @@ class NodeLedger:
     @property
     def has_gpus(self) -> bool:
         """Whether executors on CPUs would stand in the way of others here."""
-        return self.inventory is not None or self.kubelet_gpus > 0
+        return self.inventory is not None or self._kubelets
 
     @property
     def node_load(self) -> float:
-        """Executors whose slot is the node, per GPU of the kubelet's or else per core."""
+        """Executors whose slot is the node, per core.
+
+        Where the kubelet hands out GPUs: per GPU, and pods with GPUs if they are more, whosever.
+        """
+        executors = self.node_executors.total()
+        if self.kubelet_gpus:
+            return max(executors, self.kubelet_gpus_taken) / self.kubelet_gpus
         cores = self.node.allocatable.cpu / 1000 if self.node else 0.0
-        return self.node_executors.total() / (self.kubelet_gpus or cores or 1)
+        return executors / (cores or 1)
+
+    @property
+    def kubelet_gpus_taken(self) -> int:
+        """Whole GPUs that pods have been given by the kubelet, or are to be."""
+        return self.extended.get(names.KUBELET_GPUS, 0)
+
+    @property
+    def is_kubelets(self) -> bool:
+        """Whether the kubelet hands out its GPUs, or pods still have some that it handed out."""
+        return self._kubelets or any(
+            amount and names.is_kubelets(name) for name, amount in self.extended.items()
+        )
 
     @property
     def cpu_share(self) -> float:
@@ -199,7 +218,10 @@ class NodeLedger:
         """Take in the node, or that it is gone."""
         self.node = node
         offered = dict(node.allocatable.extended) if node else {}
-        self.kubelet_gpus = offered.get(KUBELET_GPUS, 0)
+        self.kubelet_gpus = offered.get(names.KUBELET_GPUS, 0)
+        self._kubelets = bool(node and node.kubelet_gpus) or any(
+            amount and names.is_kubelets(name) for name, amount in offered.items()
+        )
 
     def fits(self, requests: Resources) -> bool:
         """Whether a pod fits what others leave, as the scheduler counts."""

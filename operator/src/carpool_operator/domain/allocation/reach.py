@@ -104,7 +104,7 @@ class Reach:
         if not eligibility.matches(node) or node.name in self._ledger.avoided:
             return []
         requests = eligibility.wants.requests
-        now, _ = room(node, requests)
+        now = 0 if eligibility.waits_for_others(node) else room(node, requests)[0]
         most = room_without_executors(node, requests)
         on_gpus = [(0, "", most)]
         if eligibility.by_uuid:

@@ -89,6 +89,8 @@ class Reasons:
 
 
 def _slot_words(eligibility: Eligibility) -> str:
+    if eligibility.exclusive:
+        return "whole GPU"
     return "GPU slot" if eligibility.by_uuid else "place"
 
 

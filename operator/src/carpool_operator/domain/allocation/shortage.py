@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Mapping, Sequence
 
-from carpool_operator.domain.allocation.eligibility import Eligibility
+from carpool_operator.domain.allocation.eligibility import OF_KUBELET, Eligibility
 from carpool_operator.domain.allocation.interface import Lacking
 from carpool_operator.domain.allocation.ledger import Ledger
 from carpool_operator.domain.allocation.node_ledger import NodeLedger
 from carpool_operator.domain.allocation.room import places, room
+from carpool_operator.domain.names import KUBELET_GPUS
 
 _NAMED = 3
 """Jobs, GPUs or nodes that a message names; it counts the rest."""
@@ -19,6 +20,15 @@ _LARGE_SECONDS = 5.0
 _KEPT = 256
 _LITTLE = "too little"
 """In the refusal of a node that would take the executor if less were on it."""
+
+_NO_PLUGIN = (
+    "no node offers nvidia.com/gpu; run NVIDIA's device plugin on nodes for such jobs, or set "
+    "spec.gpu.ownership: Pool"
+)
+_ASK_KUBELET = (
+    "; set spec.gpu.ownership: Exclusive to ask the kubelet for GPUs, or keep NVIDIA's device "
+    "plugin off the nodes of the pool"
+)
 
 
 class Shortages:
@@ -64,6 +74,7 @@ class _Tally:
         self.now, self.number = now, ledger.number
         self._nodes = 0
         self._gpus = 0
+        self._kubelets: list[str] = []
         self._free = 0
         self._idle_places = 0
         self._too_small = 0
@@ -75,14 +86,24 @@ class _Tally:
             self._take(node)
 
     def _take(self, node: NodeLedger) -> None:
-        """Count a node; one without GPUs counts for executors on CPUs only."""
-        by_uuid = self._eligibility.by_uuid
-        if (node.inventory if by_uuid else node.node) is None:
+        """Count a node, if it has what the executors ask for: GPUs of an agent, of the kubelet."""
+        by_uuid, exclusive = self._eligibility.by_uuid, self._eligibility.exclusive
+        if node.node is not None and node.is_kubelets:
+            self._kubelets.append(node.name)
+        if (by_uuid and node.inventory is None) or (exclusive and not node.kubelet_gpus):
+            return
+        if node.node is None and not by_uuid:
             return
         self._nodes += 1
-        on_gpus = self._take_gpus(node) if by_uuid else None
+        on_gpus = None
+        if by_uuid:
+            on_gpus = self._take_gpus(node)
+        elif exclusive:
+            on_gpus = self._take_whole_gpus(node)
         refusal = self._eligibility.refusal(node, self.now)
         times, tight = room(node, self._eligibility.wants.requests)
+        if refusal is not None and KUBELET_GPUS in refusal and not on_gpus:
+            return  # who has them is told
         if refusal is not None:
             self._refusals[refusal].append(node.name)
         else:
@@ -108,26 +129,54 @@ class _Tally:
                 self._too_small += 1
         return found
 
+    def _take_whole_gpus(self, node: NodeLedger) -> int:
+        """Count those that the kubelet hands out, and how many pods have: not which, it knows."""
+        self._gpus += node.kubelet_gpus
+        others = node.kubelet_gpus_taken
+        for uid, count in node.node_executors.items():
+            demand = self._ledger.demands.get(uid)
+            if demand is not None and demand.device == "GPU":
+                self._users[self._name(uid)] += count
+                others -= count
+        if others > 0:
+            self._users["other pods"] += others
+        return max(0, node.kubelet_gpus - node.kubelet_gpus_taken)
+
     def _name(self, job_uid: str) -> str:
         demand = self._ledger.demands.get(job_uid)
         return f"{demand.namespace}/{demand.name}" if demand else "a job that is ending"
 
     def told(self, need: str) -> Lacking:
         """The reason and the sentence."""
-        if self._eligibility.by_uuid and not self._gpus:
-            return Lacking("NoGPUs", f"{need}: no node has reported a GPU")
+        by_uuid, exclusive = self._eligibility.by_uuid, self._eligibility.exclusive
+        if by_uuid and not self._gpus:
+            return Lacking("NoGPUs", f"{need}: no node has reported a GPU{self._of_kubelets()}")
+        if exclusive and not self._gpus:
+            return Lacking("NoGPUs", f"{need}: {_NO_PLUGIN}")
         where = _count(self._nodes, "node")
-        if self._eligibility.by_uuid:
-            where = f"{_count(self._gpus, 'GPU')} on {where}"
+        if by_uuid or exclusive:
+            of = " of the kubelet" if exclusive else ""
+            where = f"{_count(self._gpus, 'GPU')}{of} on {where}"
         parts = [where, *self._of_gpus(), *self._of_nodes()]
         free = f"{self._free} {'is' if self._free == 1 else 'are'} free"
-        return Lacking(self._reason(), f"{need}, {free}: {', '.join(parts)}")
+        message = f"{need}, {free}: {', '.join(parts)}"
+        if by_uuid and len(self._refusals.get(OF_KUBELET, ())) == self._nodes:
+            message += _ASK_KUBELET
+        return Lacking(self._reason(), message)
+
+    def _of_kubelets(self) -> str:
+        """For executors by UUID: that there are GPUs, of the other kind."""
+        if not self._kubelets:
+            return ""
+        nodes = f"{_count(len(self._kubelets), 'node')} ({_some(sorted(self._kubelets))})"
+        return f", and the kubelet hands out those of {nodes}{_ASK_KUBELET}"
 
     def _reason(self) -> str:
         refused = sum(map(len, self._refusals.values()))
         if refused == self._nodes and not any(_LITTLE in refusal for refusal in self._refusals):
             return "NoEligibleNode"
-        if self._eligibility.by_uuid and self._idle_places <= self._free:
+        on_gpus = self._eligibility.by_uuid or self._eligibility.exclusive
+        if on_gpus and self._idle_places <= self._free:
             return "InsufficientGPUs"
         return f"Insufficient{_camel(self._tightest())}"
 
@@ -160,13 +209,13 @@ class _Tally:
 
 
 def _camel(resource: str) -> str:
-    known = {"memory": "Memory", "pods": "Pods", "nvidia.com/gpu": "GPUs"}
+    known = {"memory": "Memory", "pods": "Pods", KUBELET_GPUS: "GPUs"}
     return known.get(resource, resource if resource == "CPU" else "Resources")
 
 
 def _agreeing(refusal: str, number: int) -> str:
     """The verb in the plural for several nodes."""
-    plurals = {"is": "are", "has": "have", "does": "do"}
+    plurals = {"is": "are", "has": "have", "does": "do", "shares": "share"}
     verb, _, rest = refusal.partition(" ")
     return refusal if number == 1 else f"{plurals.get(verb, verb)} {rest}"
 

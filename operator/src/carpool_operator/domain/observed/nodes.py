@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from sys import intern
 from typing import Any
 
+from carpool_operator.domain import names
 from carpool_operator.domain.cluster_state import Node, Taint
-from carpool_operator.domain.observed.quantities import resources
+from carpool_operator.domain.observed.quantities import resources, whole
 
 
 def observed_node(raw: Mapping[str, Any]) -> Node:
@@ -28,4 +29,9 @@ def observed_node(raw: Mapping[str, Any]) -> Node:
             for taint in spec.get("taints") or ()
         ),
         allocatable=resources(status.get("allocatable") or {}),
+        kubelet_gpus=sum(
+            whole(quantity)
+            for name, quantity in (status.get("capacity") or {}).items()
+            if names.is_kubelets(name)
+        ),
     )

@@ -45,6 +45,24 @@ JOBS = st.builds(
 )
 
 
+GPU = "nvidia.com/gpu"
+WHOLE = ((GPU, 1),)
+
+
+def whole_gpus(demand):
+    """The job with a whole GPU of the kubelet's for each executor."""
+    return replace(
+        demand,
+        device="GPU",
+        executors_per_gpu=1,
+        shared_with="Job",
+        executor_requests=replace(demand.executor_requests, extended=WHOLE),
+    )
+
+
+ANY_JOBS = JOBS | JOBS | JOBS.map(whole_gpus)
+
+
 def pick(records, which):
     """One of the records, by a number."""
     return records[sorted(records)[which % len(records)]]
@@ -55,7 +73,7 @@ class Churn(RuleBasedStateMachine):
 
     @initialize(
         shapes=st.lists(st.tuples(st.integers(0, 4), st.integers(4, 20)), min_size=2, max_size=4),
-        jobs=st.lists(st.tuples(JOBS, st.integers(1, 6)), max_size=3),
+        jobs=st.lists(st.tuples(ANY_JOBS, st.integers(1, 6)), max_size=3),
     )
     def begin(self, shapes, jobs):
         self.now = NOW
@@ -81,14 +99,14 @@ class Churn(RuleBasedStateMachine):
 
     # The world changes.
 
-    @rule(demand=JOBS, executors=st.integers(0, 6))
+    @rule(demand=ANY_JOBS, executors=st.integers(0, 6))
     def a_job_comes_and_asks_for_executors(self, demand, executors):
         """Without a reservation: as one whose driver was started, or has outgrown it."""
         demand = self.named(demand)
         self.truth.jobs[demand.uid] = demand
         self.ask(demand, executors)
 
-    @rule(demand=JOBS, executors=st.integers(0, 6))
+    @rule(demand=ANY_JOBS, executors=st.integers(0, 6))
     def a_job_comes_and_is_reserved(self, demand, executors):
         demand = self.named(demand)
         self.truth.jobs[demand.uid] = self.told.jobs[demand.uid] = demand
@@ -173,12 +191,17 @@ class Churn(RuleBasedStateMachine):
                 done = pod.role == "driver" or pod.gated
                 self.truth.pods[uid] = replace(pod, deleting=True, ended=done or pod.ended)
 
-    @rule(cores=st.integers(0, 4), index=st.integers(0, 3), number=st.integers(0, 2))
-    def a_pod_of_others_comes_or_goes(self, cores, index, number):
+    @rule(
+        cores=st.integers(0, 4),
+        index=st.integers(0, 3),
+        number=st.integers(0, 2),
+        extended=st.sampled_from([(), WHOLE]),
+    )
+    def a_pod_of_others_comes_or_goes(self, cores, index, number, extended):
         uid = f"other-{number}"
         self.truth.pods.pop(uid, None)
         if cores:
-            requests = Resources(cores * 1000, GIB, 1)
+            requests = Resources(cores * 1000, GIB, 1, extended)
             self.truth.pods[uid] = other(uid, f"n{index}", requests)
 
     @rule(
@@ -199,6 +222,19 @@ class Churn(RuleBasedStateMachine):
             self.truth.inventories[name] = gpus(name, count, heartbeat=self.now)
         elif inventory:
             self.truth.inventories[name] = replace(inventory, heartbeat=self.now)
+
+    @rule(
+        index=st.integers(0, 3),
+        capacity=st.sampled_from([0, 2, 4, 4]),
+        away=st.sampled_from([False, False, True]),
+    )
+    def a_kubelet_offers_gpus(self, index, capacity, away):
+        """More, fewer, or none; it may have some whose device plugin is away."""
+        known = self.truth.nodes.get(f"n{index}")
+        if known:
+            offered = ((GPU, 0 if away else capacity),)
+            room = replace(known.allocatable, extended=offered)
+            self.truth.nodes[known.name] = replace(known, allocatable=room, kubelet_gpus=capacity)
 
     @rule(
         index=st.integers(0, 3),
@@ -319,12 +355,22 @@ class Churn(RuleBasedStateMachine):
         """A decision against what the allocator knew before it."""
         demand = self.told.jobs[pod.job_uid]
         held = self.told.held(demand.uid)
+        self.check_owner(slot, pod)
         if slot in held:
             return  # it was eligible when it was reserved, and has been counted since
         eligible = self.told.eligible(demand, pod.requests, pod.scheduling, self.now)
         assert slot in eligible
         if not self.impatient_jobs():
             assert slot == min(eligible, key=lambda each: self.told.key(demand, each))
+
+    def check_owner(self, slot, pod):
+        """A node that somebody new comes to is the pool's or the kubelet's, and no other's."""
+        if slot.gpu is not None:
+            node = self.told.nodes[slot.node]
+            assert not node.kubelet_gpus
+            assert not self.told.asked(slot.node)[GPU]
+        elif pod.requests.extended:
+            assert not any(each.node == slot.node for each in self.told.on_gpus())
 
     def impatient_jobs(self):
         return [uid for uid in self.allocator._admission._queue if uid in self.told.jobs]
@@ -429,17 +475,20 @@ class Churn(RuleBasedStateMachine):
         assert found == on_gpus
         for name, each in ledger.nodes.items():
             asked = self.told.asked(name)
-            assert (each.cpu, each.memory, each.pods) == (
+            assert (each.cpu, each.memory, each.pods, each.kubelet_gpus_taken) == (
                 asked["cpu"],
                 asked["memory"],
                 asked["pods"],
+                asked[GPU],
             )
         held = Counter(
             namespace
             for jobs in on_gpus.values()
             for namespace in {ledger.namespaces[uid] for uid in jobs}
         )
-        assert ledger.gpus_held == held
+        for uid, count in self.told.whole_gpus():
+            held[ledger.namespaces[uid]] += count
+        assert ledger.gpus_held == +held
         healthy = [gpu for each in ledger.nodes.values() for gpu in each.gpus.values() if gpu.open]
         assert ledger.free_gpus == sum(not gpu.jobs for gpu in healthy)
         assert ledger.open_slots == sum(gpu.limit - gpu.executors for gpu in healthy if gpu.jobs)

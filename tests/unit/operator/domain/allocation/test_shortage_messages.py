@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from carpool_operator.domain.allocation.allocator import ClusterAllocator
-from carpool_operator.domain.cluster_state import Resources, Scheduling
-from support.clusters import GIB, NOW, cluster, executor, gpus, job, node, on, run
+from carpool_operator.domain.cluster_state import Resources, Scheduling, Slot
+from support.clusters import GIB, NOW, cluster, executor, gpus, job, node, on, other, run
 
 
 def told(made, demand, now=NOW):
@@ -45,6 +47,92 @@ def test_no_gpu_at_all():
     assert told(made, job("first")) == (
         "NoGPUs",
         "needs a GPU slot: no node has reported a GPU",
+    )
+
+
+ASK_KUBELET = (
+    "; set spec.gpu.ownership: Exclusive to ask the kubelet for GPUs, or keep NVIDIA's device "
+    "plugin off the nodes of the pool"
+)
+
+
+def plugin_node(name, count):
+    room = Resources(64_000, 256 * GIB, 110, (("nvidia.com/gpu", count),))
+    return node(name, allocatable=room, kubelet_gpus=count)
+
+
+def whole_gpus(name, executors, **changes):
+    requests = Resources(1000, GIB, 1, (("nvidia.com/gpu", 1),))
+    return job(name, executors, executor_requests=requests, **changes)
+
+
+def test_gpus_that_are_all_the_kubelets():
+    made = cluster(4, 4)
+    for name in ("n0", "n1"):
+        made.node_seen(plugin_node(name, 4))
+    assert told(made, job("first")) == (
+        "NoEligibleNode",
+        (
+            "needs a GPU slot, 0 are free: 8 GPUs on 2 nodes, "
+            "2 nodes have GPUs that the kubelet hands out (n0, n1)" + ASK_KUBELET
+        ),
+    )
+    made.node_seen(node("n1", unschedulable=True))
+    assert ASK_KUBELET not in told(made, job("first"))[1]
+
+
+def test_gpus_of_the_kubelet_where_no_agent_reports_any():
+    made = ClusterAllocator()
+    for name in ("n0", "n1"):
+        made.node_seen(plugin_node(name, 4))
+    assert told(made, job("first", 2)) == (
+        "NoGPUs",
+        (
+            "needs 2 GPU slots at once: no node has reported a GPU, and the kubelet hands out "
+            "those of 2 nodes (n0, n1)" + ASK_KUBELET
+        ),
+    )
+
+
+def test_whole_gpus_where_no_kubelet_hands_out_any():
+    made = cluster(4)
+    made.node_seen(node("n1"))
+    assert told(made, whole_gpus("first", 2)) == (
+        "NoGPUs",
+        (
+            "needs 2 whole GPUs at once: no node offers nvidia.com/gpu; run NVIDIA's device plugin "
+            "on nodes for such jobs, or set spec.gpu.ownership: Pool"
+        ),
+    )
+
+
+def test_whole_gpus_that_are_in_use():
+    made = cluster(4)
+    for name in ("n1", "n2"):
+        made.node_seen(plugin_node(name, 4))
+    run(made, whole_gpus("a", 3), Slot("n1"), Slot("n1"), Slot("n1"))
+    run(made, job("b", device="CPU"), Slot("n2"))
+    made.pod_seen(other("notebook", "n1", Resources(extended=(("nvidia.com/gpu", 1),))))
+    assert told(made, whole_gpus("first", 5)) == (
+        "InsufficientGPUs",
+        (
+            "needs 5 whole GPUs at once, 4 are free: 8 GPUs of the kubelet on 2 nodes, "
+            "4 in use by traffic/a (3), other pods (1)"
+        ),
+    )
+
+
+def test_whole_gpus_on_nodes_without_room():
+    made = ClusterAllocator()
+    made.node_seen(replace(plugin_node("n0", 4), unschedulable=True))
+    made.node_seen(plugin_node("n1", 4))
+    made.pod_seen(other("large", "n1", Resources(cpu=63_000)))
+    assert told(made, whole_gpus("first", 2)) == (
+        "InsufficientCPU",
+        (
+            "needs 2 whole GPUs at once, 1 is free: 8 GPUs of the kubelet on 2 nodes, "
+            "3 idle for lack of CPU on their nodes, 1 node is cordoned (n0)"
+        ),
     )
 
 

@@ -44,6 +44,16 @@ def test_a_node_is_its_condition_labels_taints_and_room():
     )
 
 
+def test_gpus_of_the_kubelet_stay_counted_while_the_device_plugin_is_away():
+    capacity = {"cpu": "4", "nvidia.com/gpu": "4", "nvidia.com/mig-1g.10gb": "7"}
+    away = {"capacity": capacity, "allocatable": {"cpu": "4", "nvidia.com/gpu": "0"}}
+    found = observed_node(NODE | {"status": away})
+    assert dict(found.allocatable.extended) == {"nvidia.com/gpu": 0}
+    assert found.kubelet_gpus == 11
+    gone = {"capacity": {"cpu": "4", "nvidia.com/gpu": "0", "x/fpga": "1"}}
+    assert observed_node(NODE | {"status": gone}).kubelet_gpus == 0
+
+
 def test_a_node_without_news_is_not_ready():
     found = observed_node({"metadata": {"name": "node-1"}})
     assert not found.ready
