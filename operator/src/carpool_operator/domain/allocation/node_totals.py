@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from carpool_operator.domain.allocation.ledger import Ledger
-from carpool_operator.domain.allocation.node_ledger import GpuLedger
+from carpool_operator.domain.allocation.node_ledger import GpuLedger, NodeLedger
 
 _GIB = 1024**3
 
@@ -36,13 +36,24 @@ class NodeTotals:
 def node_totals(ledger: Ledger) -> Mapping[str, NodeTotals]:
     """Of the nodes that an agent reports, by name; milliseconds for a thousand of them."""
     return {
-        name: NodeTotals(
-            node.gpu_executors,
-            10 * sum(_free(gpu) for gpu in node.gpus.values()) // _GIB,
-        )
+        name: NodeTotals(_executors(node), 10 * _free_memory(node) // _GIB)
         for name, node in ledger.nodes.items()
         if node.inventory is not None
     }
+
+
+def _executors(node: NodeLedger) -> int:
+    of_kubelet = node.node_executors.total() if node.is_kubelets else 0
+    return node.gpu_executors + of_kubelet
+
+
+def _free_memory(node: NodeLedger) -> int:
+    """Bytes; where the kubelet hands GPUs out, the share of those that no pod has."""
+    free = sum(_free(gpu) for gpu in node.gpus.values())
+    if not node.is_kubelets:
+        return free
+    left = max(0, node.kubelet_gpus - node.kubelet_gpus_taken)
+    return free * left // node.kubelet_gpus if left else 0
 
 
 def _free(gpu: GpuLedger) -> int:

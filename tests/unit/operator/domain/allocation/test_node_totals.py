@@ -7,7 +7,20 @@ from dataclasses import replace
 import pytest
 
 from carpool_operator.domain.allocation.node_totals import NodeTotals
-from support.clusters import GIB, NOW, cluster, executor, gpus, job, on, other, run
+from carpool_operator.domain.cluster_state import Resources, Slot
+from support.clusters import (
+    EXECUTOR,
+    GIB,
+    NOW,
+    cluster,
+    executor,
+    gpus,
+    job,
+    node,
+    on,
+    other,
+    run,
+)
 
 
 def test_a_node_has_the_memory_of_its_gpus_less_what_executors_were_promised():
@@ -38,6 +51,16 @@ def test_executors_on_cpus_and_other_pods_are_on_no_gpu():
     run(made, on_cpus, replace(on("n0", 0), gpu=None))
     made.pod_seen(other("web", "n0", executor(on_cpus, 1).requests))
     assert made.node_totals() == {"n0": NodeTotals(0, 240)}
+
+
+def test_where_the_kubelet_hands_gpus_out_what_pods_have_asked_of_it_counts():
+    made = cluster(4)
+    whole = Resources(64_000, 256 * GIB, 110, (("nvidia.com/gpu", 4),))
+    made.node_seen(node("n0", allocatable=whole, kubelet_gpus=4))
+    asks = replace(EXECUTOR, extended=(("nvidia.com/gpu", 1),))
+    run(made, job("whole", executor_requests=asks), Slot("n0"))
+    made.pod_seen(other("notebook", "n0", asks))
+    assert made.node_totals() == {"n0": NodeTotals(1, 2 * 240)}
 
 
 def test_a_node_without_a_report_is_not_told_of():
