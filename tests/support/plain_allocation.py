@@ -88,24 +88,28 @@ class Told:
             for slot in self.held(uid):
                 yield uid, slot
 
+    def nodes_by_uuid(self) -> set[str]:
+        """Nodes on which executors have GPUs by UUID."""
+        return {slot.node for _, slot, _ in self.executors() if slot.gpu is not None}
+
     def asked(self, node: str) -> Counter[str]:
-        """What is asked of a node, by resource."""
-        total: Counter[str] = Counter()
-
-        def add(requests: Resources) -> None:
-            total.update({"cpu": requests.cpu, "memory": requests.memory, "pods": requests.pods})
-            total.update(dict(requests.extended))
-
-        for pod in self.pods.values():
-            if pod.node == node and not pod.ended:
-                add(pod.requests)
-        for pod, slot in self.in_flight.values():
-            if slot.node == node:
-                add(pod.requests)
+        """What is asked of a node, by resource, for executors to come too."""
+        total = self.asked_by_pods(node)
         for uid, demand in self.jobs.items():
             for slot in self.held(uid):
                 if slot.node == node:
-                    add(demand.executor_requests)
+                    _add(total, demand.executor_requests)
+        return total
+
+    def asked_by_pods(self, node: str) -> Counter[str]:
+        """What pods ask of a node, those included whose assignment is under way."""
+        total: Counter[str] = Counter()
+        for pod in self.pods.values():
+            if pod.node == node and not pod.ended:
+                _add(total, pod.requests)
+        for pod, slot in self.in_flight.values():
+            if slot.node == node:
+                _add(total, pod.requests)
         return total
 
     def whole_gpus(self) -> Iterator[tuple[str, int]]:
@@ -139,12 +143,12 @@ class Told:
         if demand.device == "CPU":
             return [Slot(node.name) for node in nodes]
         on_gpus = self.on_gpus()
-        by_uuid = {slot.node for slot in on_gpus}
         if GPU in dict(requests.extended):
+            by_uuid = self.nodes_by_uuid()
             return [Slot(node.name) for node in nodes if node.name not in by_uuid]
         found = []
         for node in nodes:
-            if node.kubelet_gpus or self.asked(node.name)[GPU]:
+            if node.kubelet_gpus or self.asked_by_pods(node.name)[GPU]:
                 continue
             inventory = self.inventories.get(node.name)
             if inventory is None or now - inventory.heartbeat > 90:
@@ -190,6 +194,11 @@ class Told:
             return False
         together = [self.jobs[uid] for uid, count in jobs.items() for _ in range(count)]
         return together_is_allowed([*together, demand], gpu)
+
+
+def _add(total: Counter[str], requests: Resources) -> None:
+    total.update({"cpu": requests.cpu, "memory": requests.memory, "pods": requests.pods})
+    total.update(dict(requests.extended))
 
 
 def budget(demand: JobDemand, gpu: Gpu) -> int:

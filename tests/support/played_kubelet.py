@@ -122,8 +122,17 @@ def success(output: str = "/results") -> Body:
     }
 
 
-def add_executor(api: ApiClient, driver: Body) -> Body:
-    """An executor pod as the driver makes it by Spark's template: behind the gate."""
+def offer_gpus(api: ApiClient, node: str, count: int) -> None:
+    """The kubelet hands out so many GPUs from here on, as a device plugin has told it."""
+    offered = {"nvidia.com/gpu": str(count)}
+    _merge(api, f"/api/v1/nodes/{node}", {"capacity": offered, "allocatable": offered})
+
+
+def add_executor(api: ApiClient, driver: Body, *, whole_gpu: bool = False) -> Body:
+    """An executor pod as the driver makes it by Spark's template: behind the gate.
+
+    With a whole GPU its host asks the kubelet for it (ownership Exclusive).
+    """
     labels = driver["metadata"]["labels"]
     namespace = driver["metadata"]["namespace"]
     requests = {"cpu": "1", "memory": "2Gi"}
@@ -158,6 +167,10 @@ def add_executor(api: ApiClient, driver: Body) -> Body:
             ],
         },
     }
+    if whole_gpu:
+        asked = {"requests": {"nvidia.com/gpu": "1"}, "limits": {"nvidia.com/gpu": "1"}}
+        host = {"name": names.HOST_CONTAINER, "image": "none", "resources": asked}
+        pod["spec"]["initContainers"] = [host | {"restartPolicy": "Always"}]
     return api.post(pods_path(namespace), pod)
 
 
@@ -189,5 +202,8 @@ def _container(name: str, state: Body, *, ready: bool = False) -> Body:
 
 
 def _status(api: ApiClient, pod: Body, status: Body) -> None:
-    path = f"{pods_path(pod['metadata']['namespace'])}/{pod['metadata']['name']}/status"
-    api.call("PATCH", path, {"status": status}, "application/merge-patch+json")
+    _merge(api, f"{pods_path(pod['metadata']['namespace'])}/{pod['metadata']['name']}", status)
+
+
+def _merge(api: ApiClient, path: str, status: Body) -> None:
+    api.call("PATCH", f"{path}/status", {"status": status}, "application/merge-patch+json")

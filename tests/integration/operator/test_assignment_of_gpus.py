@@ -13,7 +13,7 @@ from support.job_documents import job_document
 from support.many_requests import many_requests
 from support.operator_process import operator
 from support.played_gpus import GPU_NODES, gpu_nodes, node_of, selector
-from support.watching import await_matching, await_object
+from support.watching import await_matching, await_object, condition
 
 RUNS = 100
 LOST_LEADERSHIP = 3
@@ -21,11 +21,11 @@ LEASES = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
 
 
 def gpu_job(name: str, group: str, **spec):
+    spec = {"gpu": {"executorsPerGPU": 2, "nodeSelector": selector(group)}} | spec
     return job_document(
         metadata__name=name,
         spec__device="GPU",
         spec__minExecutors=1,
-        spec__gpu={"executorsPerGPU": 2, "nodeSelector": selector(group)},
         spec__model__uri="/models/m.cfg",
         spec__input__uris=["/clips/*.mp4"],
         spec__output__uri=f"/results/{name}",
@@ -72,6 +72,30 @@ def await_assigned(api, namespace, count):
         "assigned",
         labelSelector=f"{names.ROLE_LABEL}=executor",
     )
+
+
+def await_pinned(api, namespace, job, count):
+    return await_matching(
+        api,
+        played.pods_path(namespace),
+        lambda pod: names.ASSIGNED_ANNOTATION in (pod["metadata"].get("annotations") or {}),
+        count,
+        "assigned",
+        labelSelector=f"{names.ROLE_LABEL}=executor,{names.JOB_LABEL}={job}",
+    )
+
+
+def why_queued(api, namespace, job, reason):
+    """What the job waits for, when it waits for this reason."""
+    waits = await_object(
+        api,
+        played.jobs_path(namespace),
+        job,
+        lambda raw: condition(raw, "Reserved") == ("False", reason),
+        f"waits: {reason}",
+    )
+    [found] = [each for each in waits["status"]["conditions"] if each["type"] == "Reserved"]
+    return found["message"]
 
 
 @pytest.fixture
@@ -189,3 +213,68 @@ def test_two_leaders_one_after_another_with_views_of_the_past_fill_no_gpu_above_
             assert all(after.get(uid, gpu) == gpu for uid, gpu in before.items())
             assert {epoch_of(pod) for pod in pods} == {"1", "2"}
             assert second.metric("carpool_evictions_total") == 0
+
+
+def test_whole_gpus_of_kubelets_are_taken_evenly_and_apart_from_those_of_the_pool(
+    api, cluster, jobs_namespace, tmp_path, requests
+):
+    """All three nodes are the jobs' by their labels, and agents report the GPUs of all three."""
+    ownership = {"ownership": "Exclusive", "nodeSelector": selector("owners")}
+    with (
+        gpu_nodes(cluster, "owners", nodes=3, gpus=4) as nodes,
+        operator(cluster, tmp_path, namespaces=jobs_namespace),
+    ):
+        kubelets, pool = nodes[:2], nodes[2]
+        for node in kubelets:
+            played.offer_gpus(api, node, 4)
+        jobs = played.jobs_path(jobs_namespace)
+        whole = running_driver(
+            api, jobs_namespace, gpu_job("whole", "owners", executors=10, gpu=ownership)
+        )
+        ours = running_driver(api, jobs_namespace, gpu_job("ours", "owners", executors=8))
+
+        def ask(number):
+            requests(
+                lambda client, _: played.add_executor(client, whole, whole_gpu=True), range(number)
+            )
+
+        for more, together in ((4, 4), (6, 8)):
+            ask(more)
+            pods = await_pinned(api, jobs_namespace, "whole", together)
+            even = dict.fromkeys(kubelets, together // 2)
+            assert Counter(map(pinned_node, pods)) == even
+            assert {gpu_of(pod) for pod in pods} == {None}
+        requests(lambda client, _: played.add_executor(client, ours), range(8))
+        pods = await_pinned(api, jobs_namespace, "ours", 8)
+        assert sorted(Counter(map(gpu_of, pods)).values()) == [2] * 4
+        assert {pinned_node(pod) for pod in pods} == {pool}
+
+        api.post(jobs, gpu_job("more", "owners", gpu=ownership))
+        assert why_queued(api, jobs_namespace, "more", "InsufficientGPUs") == (
+            "needs a whole GPU, 0 are free: 8 GPUs of the kubelet on 2 nodes, "
+            f"8 in use by {jobs_namespace}/whole"
+        )
+        api.delete(f"{jobs}/more")
+
+        # A plugin comes to the node of the pool: nobody new goes there, by either way.
+        played.offer_gpus(api, pool, 4)
+        requests(played.remove_pod, pods[:2])
+        api.post(jobs, gpu_job("late", "owners"))
+        kubelet = why_queued(api, jobs_namespace, "late", "NoEligibleNode")
+        assert "3 nodes have GPUs that the kubelet hands out" in kubelet
+        assert "set spec.gpu.ownership: Exclusive" in kubelet
+        api.post(jobs, gpu_job("last", "owners", gpu=ownership))
+        assert "has executors on GPUs of the pool, which must end first" in (
+            why_queued(api, jobs_namespace, "last", "InsufficientGPUs")
+        )
+        api.delete(f"{jobs}/last")
+        left = [pod["metadata"]["uid"] for pod in pods[2:]]
+        selected = f"{names.JOB_LABEL}=ours,{names.ROLE_LABEL}=executor"
+        listed = api.get(played.pods_path(jobs_namespace), labelSelector=selected)["items"]
+        assert sorted(pod["metadata"]["uid"] for pod in listed) == sorted(left)
+        assert len(await_pinned(api, jobs_namespace, "whole", 8)) == 8
+
+        # When its executors have ended it is the kubelet's like the others.
+        requests(played.remove_pod, pods[2:])
+        pods = await_pinned(api, jobs_namespace, "whole", 10)
+        assert Counter(map(pinned_node, pods)) == {**dict.fromkeys(kubelets, 4), pool: 2}

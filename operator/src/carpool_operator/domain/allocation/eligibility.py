@@ -85,7 +85,7 @@ class Eligibility:
 
     def waits_for_others(self, node: NodeLedger) -> bool:
         """Whether executors on the node have GPUs by UUID, of which its kubelet knows nothing."""
-        return self.exclusive and node.gpu_executors > 0
+        return self.exclusive and node.has_executors_by_uuid
 
     def takes_gpu(self, gpu: GpuLedger) -> bool:
         """Whether the GPU, of a node that takes the executor, takes it too."""

@@ -161,7 +161,7 @@ class JobLedger:
 
     def _hold_one(self, slot: Slot, change: int, ledger: Ledger) -> None:
         requests = self.demand.executor_requests if self.demand else Resources()
-        ledger.add(Entry(slot, self.uid, requests), change)
+        ledger.add(Entry(slot, self.uid, requests, held=True), change)
         self.held[slot] += change
         if not self.held[slot]:
             del self.held[slot]

@@ -36,12 +36,14 @@ class Entry:
         job_uid: the job whose executor it is; None: something else.
         requests: of the pod.
         lasting: whether it may stay when every job has ended: a pod that is not ours.
+        held: whether it is a slot that is held, with nobody in it yet.
     """
 
     slot: Slot
     job_uid: str | None
     requests: Resources
     lasting: bool = False
+    held: bool = False
 
 
 class Ledger:
@@ -164,6 +166,8 @@ class Ledger:
         ledger.ask(requests, count)
         if entry.lasting:
             _count(ledger.lasting, requests, count)
+        if entry.held:
+            ledger.hold(slot, requests, count)
         if entry.job_uid is not None:
             _count(self._nodes_of_job[entry.job_uid], slot.node, count)
             if slot.gpu is not None:

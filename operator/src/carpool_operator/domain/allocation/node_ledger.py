@@ -108,7 +108,9 @@ class NodeLedger:
         gpus: those of the inventory, and others that entries name.
         cpu, memory, pods, extended: what entries ask for together.
         lasting: pods that are not ours, by what they ask for.
-        gpu_executors: on its GPUs.
+        gpu_executors: on its GPUs, those included for whom a slot is held.
+        held_by_uuid: of `gpu_executors`, slots that are held.
+        held_of_kubelet: whole GPUs of the kubelet's that are asked for by slots that are held.
         node_executors: of jobs whose slots are nodes, by job.
         healthy: number of its GPUs that are.
         load: executors on its GPUs, per healthy GPU.
@@ -123,6 +125,8 @@ class NodeLedger:
         "gpu_executors",
         "gpus",
         "healthy",
+        "held_by_uuid",
+        "held_of_kubelet",
         "inventory",
         "kubelet_gpus",
         "lasting",
@@ -147,6 +151,8 @@ class NodeLedger:
         self.extended: Counter[str] = Counter()
         self.lasting: Counter[Resources] = Counter()
         self.gpu_executors = 0
+        self.held_by_uuid = 0
+        self.held_of_kubelet = 0
         self.node_executors: Counter[str] = Counter()
         self.healthy = 0
         self.load = 0.0
@@ -189,8 +195,15 @@ class NodeLedger:
     def is_kubelets(self) -> bool:
         """Whether the kubelet hands out its GPUs, or pods still have some that it handed out."""
         return self._kubelets or any(
-            amount and names.is_kubelets(name) for name, amount in self.extended.items()
+            names.is_kubelets(name)
+            and amount > (self.held_of_kubelet if name == names.KUBELET_GPUS else 0)
+            for name, amount in self.extended.items()
         )
+
+    @property
+    def has_executors_by_uuid(self) -> bool:
+        """Whether executors have GPUs of it by UUID; a slot that is held is nobody's yet."""
+        return self.gpu_executors > self.held_by_uuid
 
     @property
     def cpu_share(self) -> float:
@@ -213,6 +226,13 @@ class NodeLedger:
         self.pods += count * requests.pods
         for name, amount in requests.extended:
             self.extended[name] += count * amount
+
+    def hold(self, slot: Slot, requests: Resources, count: int) -> None:
+        """Note that so many of what is counted are slots that are held."""
+        if slot.gpu is not None:
+            self.held_by_uuid += count
+        else:
+            self.held_of_kubelet += count * dict(requests.extended).get(names.KUBELET_GPUS, 0)
 
     def see(self, node: Node | None) -> None:
         """Take in the node, or that it is gone."""

@@ -368,9 +368,9 @@ class Churn(RuleBasedStateMachine):
         if slot.gpu is not None:
             node = self.told.nodes[slot.node]
             assert not node.kubelet_gpus
-            assert not self.told.asked(slot.node)[GPU]
+            assert not self.told.asked_by_pods(slot.node)[GPU]
         elif pod.requests.extended:
-            assert not any(each.node == slot.node for each in self.told.on_gpus())
+            assert slot.node not in self.told.nodes_by_uuid()
 
     def impatient_jobs(self):
         return [uid for uid in self.allocator._admission._queue if uid in self.told.jobs]

@@ -146,6 +146,23 @@ def test_after_it_has_left_nothing_is_given_by_uuid_before_pods_with_its_gpus_ha
     assert len(made.assign(NOW)) == 1
 
 
+@pytest.mark.parametrize("first", ["ours", "whole"])
+def test_a_slot_that_is_held_and_cannot_be_used_any_more_keeps_nobody_off_the_node(first):
+    made = cluster(1)
+    ours, whole = job("ours"), exclusive("whole")
+    for demand, slot in ((ours, on("n0", 0)), (whole, Slot("n1"))):
+        made.job_seen(demand)
+        made.pod_seen(driver(demand, slot))
+    made.node_seen(plugin("n0", 1))
+    made.node_seen(node("n1"))
+    made.gpus_seen(gpus("n1", 1))
+    demands = {"ours": ours, "whole": whole}
+    found = {first: places(made, demands.pop(first))}
+    ((second, demand),) = demands.items()
+    found[second] = places(made, demand, 2000)
+    assert found == {"ours": [on("n1", 0)], "whole": [Slot("n0")]}
+
+
 @pytest.mark.parametrize("how", ["time-slicing", "mps"])
 def test_what_the_plugin_gives_to_several_pods_is_no_whole_gpu(how):
     made = cluster()
