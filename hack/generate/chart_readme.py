@@ -38,13 +38,20 @@ helm test carpool --namespace carpool
 * The agent has a namespace of its own, which the chart makes. It runs on nodes with the labels of
   `gpu.nodeLabels`, which NVIDIA's GPU feature discovery sets; `kubectl get gpunodes` shows what it
   found.
+* A node is the pool's or its kubelet's. Where NVIDIA's device plugin has the kubelet hand out GPUs
+  (the node offers `nvidia.com/gpu`, or MIG devices) the operator gives none by UUID; a job gets a
+  whole one by `spec.gpu.ownership: Exclusive`. All other nodes with an agent are the pool, of which
+  jobs get their GPUs by default. Tell the two apart by a label of your own, to keep the plugin off
+  the pool (its DaemonSet's affinity) and agents on it (`agent.nodeSelector`): a kubelet that
+  restarts offers nothing for some seconds, in which an agent would make its node the pool's.
 * The admission policy guards each namespace whose jobs the operator runs. In those that
   `operator.namespaces` or `jobs.namespaces` name, or `operator.namespaceSelector` selects, it asks
   every container, of whichever pod, for the variable `NVIDIA_VISIBLE_DEVICES` with the value
-  `void`; keep other pods out of them. With neither list nor selector the operator serves all
-  namespaces: in those that `jobs.namespaces` does not name it asks this of pods of jobs alone,
-  since no other pod of the cluster would start. Whoever may create pods there could always take a
-  GPU; name or select the namespaces of jobs where that matters.
+  `void`; keep other pods out of them. (The host of an executor with a whole GPU has none: it asks
+  the kubelet for exactly one, behind the operator's gate.) With neither list nor selector the
+  operator serves all namespaces: in those that `jobs.namespaces` does not name it asks this of pods
+  of jobs alone, since no other pod of the cluster would start. Whoever may create pods there could
+  always take a GPU; name or select the namespaces of jobs where that matters.
 * Helm installs the definitions of InferenceJob and GPUNode once, and neither upgrades nor deletes
   them: `kubectl apply --server-side -f charts/carpool/crds` before an upgrade.
 * `helm uninstall` leaves jobs and their results, but takes the account of running drivers away;

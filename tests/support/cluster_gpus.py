@@ -14,6 +14,7 @@ from support.mock_nvml.node import MockNode
 GPUS = 4
 """Of each node."""
 _LABEL = "nvidia.com/gpu.present"
+_KUBELET_GPUS = "nvidia.com/gpu"
 _FOLDER = "nvml"
 _MOUNT = "/mock"
 
@@ -52,6 +53,36 @@ def mock_gpus(jobs: JobsNamespace, nodes: list[str]) -> Iterator[dict[str, MockN
         for node in nodes:
             jobs.kubectl("label", "node", node, f"{_LABEL}-")
             jobs.kubectl("delete", "gpunode", node, "--ignore-not-found")
+
+
+@contextmanager
+def plugin_gpus(jobs: JobsNamespace, node: str, count: int) -> Iterator[None]:
+    """Have the node's kubelet offer so many GPUs, and take them away again.
+
+    No device plugin is needed for that:
+    https://kubernetes.io/docs/tasks/administer-cluster/extended-resource-node/
+    """
+
+    def offered() -> dict[str, str]:
+        status = json.loads(jobs.kubectl("get", "node", node, "-o", "json"))["status"]
+        return {kind: status[kind].get(_KUBELET_GPUS, "0") for kind in ("capacity", "allocatable")}
+
+    def await_offer(amount: str) -> None:
+        until(lambda: set(offered().values()) == {amount}, lambda: f"{node}: {offered()}")
+
+    def change(**operation: str) -> None:
+        path = f"/status/capacity/{_KUBELET_GPUS.replace('/', '~1')}"
+        patch = json.dumps([{"path": path, **operation}])
+        words = ("patch", "node", node, "--subresource=status", "--type=json", "-p", patch)
+        jobs.kubectl(*words)
+
+    change(op="add", value=str(count))
+    try:
+        await_offer(str(count))
+        yield
+    finally:
+        change(op="remove")
+        await_offer("0")
 
 
 def await_health(jobs: JobsNamespace, node: str, uuid: str, wanted: str) -> None:

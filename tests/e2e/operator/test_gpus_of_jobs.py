@@ -13,7 +13,7 @@ import pytest
 
 from support import operated
 from support.cluster import until
-from support.cluster_gpus import GPUS, await_health, mock_gpus, values
+from support.cluster_gpus import GPUS, await_health, mock_gpus, plugin_gpus, values
 from support.cluster_jobs import Hold, on_shared_directory
 
 pytestmark = [pytest.mark.e2e, pytest.mark.spark, pytest.mark.slow]
@@ -135,6 +135,50 @@ def test_the_host_alone_sees_the_gpu(operator, gpu_place, hold, gpus):
     assert seen("spark-executor") == "void"
     hold.let_go()
     job.finish()
+
+
+def placed(job):
+    """Node of each executor that has one, by the pod's name."""
+    return {
+        pod["metadata"]["name"]: pod["spec"]["nodeName"]
+        for pod in job.pods("executor")
+        if "nodeName" in pod["spec"] and "deletionTimestamp" not in pod["metadata"]
+    }
+
+
+def test_whole_gpus_are_the_kubelets_and_those_of_the_pool_are_on_other_nodes(
+    operator, gpu_place, hold, gpus, reference_run
+):
+    pool, kubelets = NODES
+    exclusive = {"ownership": "Exclusive"}
+    with plugin_gpus(operator.jobs, kubelets, GPUS):
+        job = operator.apply(
+            gpu_job(gpu_place, executors=GPUS + 1, minExecutors=1, gpu=exclusive, model=hold.model)
+        )
+        hosts = hold.wait_for(job.told, hosts=GPUS)
+        until(lambda: len(job.pods("executor")) == GPUS + 1, job.told)
+        assert placed(job) == dict.fromkeys(hosts, kubelets)
+        assert assigned(job) == {}
+
+        def seen(container):
+            words = ("python", "-c", "import os; print(os.environ.get('NVIDIA_VISIBLE_DEVICES'))")
+            return job.kubectl("exec", min(hosts), "-c", container, "--", *words).strip()
+
+        # A device plugin would say which one: none does here, and we say nothing in its place.
+        assert seen("model-host") == "None"
+        assert seen("spark-executor") == "void"
+
+        place, other = beside(gpu_place), Hold(operator.jobs, f"{hold.name}-2")
+        shared = operator.apply(gpu_job(place, executors=1, model=other.model))
+        other.wait_for(shared.told, hosts=1)
+        [(node, uuid)] = assigned(shared).values()
+        assert node == pool
+        assert uuid in gpus[pool].uuids
+        for each in (hold, other):
+            each.let_go()
+        for each in (job, shared):
+            assert each.finish(600)["phase"] == "Succeeded", each.told()
+        assert gpu_place.hash() == place.hash() == reference_run.hash
 
 
 def test_no_restart_of_the_operator_changes_an_assignment(operator, gpu_place, hold):

@@ -47,6 +47,24 @@ def gpu(uuid=UUID, **changes):
     } | changes
 
 
+def plugin_node(name, count=4, resource="nvidia.com/gpu"):
+    amounts = {"cpu": "8", resource: str(count)}
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name},
+        "status": {"capacity": amounts, "allocatable": amounts},
+    }
+
+
+def asking(name, node=None, phase="Running"):
+    """An executor with a whole GPU of the kubelet's."""
+    limits = {"nvidia.com/gpu": "1"}
+    host = {"name": "model-host", "resources": {"requests": limits, "limits": limits}}
+    pod = executor(name, None, phase)
+    return pod | {"spec": {"initContainers": [host], **({"nodeName": node} if node else {})}}
+
+
 def executor(name, uuid, phase="Running"):
     return {
         "apiVersion": "v1",
@@ -54,6 +72,7 @@ def executor(name, uuid, phase="Running"):
         "metadata": {
             "namespace": "team",
             "name": name,
+            "uid": f"0b2f-{name[-1]}",
             "labels": {"carpool.dev/job": "street", "carpool.dev/role": "executor"},
             "annotations": {"carpool.dev/gpu-uuid": uuid} if uuid else {},
         },
@@ -65,10 +84,11 @@ def executor(name, uuid, phase="Running"):
 def kubectl(tmp_path, monkeypatch):
     """Let kubectl answer; gives the file in which it notes how it was called."""
 
-    def answer(nodes=(), pods=(), *, nodes_error="", pods_error=""):
+    def answer(nodes=(), pods=(), machines=(), *, nodes_error="", pods_error="", kubelets_error=""):
         replies = {
             "gpunodes.carpool.dev": (list(nodes), nodes_error),
             "pods": (list(pods), pods_error),
+            "nodes": (list(machines), kubelets_error),
         }
         replay = tmp_path / "replies.json"
         replay.write_text(json.dumps(replies))
@@ -163,6 +183,66 @@ def test_whoever_may_not_see_pods_still_sees_gpus(kubectl, capsys):
     assert "executors are not shown" in captured.err
 
 
+def test_of_a_kubelets_gpus_it_says_how_many_executors_have_and_claims_no_more(kubectl, capsys):
+    kubectl(
+        [node("gpu-a", gpu()), node("gpu-b", gpu("GPU-2"), gpu("GPU-3"))],
+        [
+            executor("x-1", UUID),
+            asking("x-2", "gpu-b"),
+            asking("x-3", "gpu-c"),
+            asking("x-4", "gpu-c"),
+            asking("x-5", "gpu-c", "Failed"),
+            asking("x-6"),
+        ],
+        [
+            plugin_node("gpu-c", 7, "nvidia.com/mig-1g.10gb"),
+            plugin_node("gpu-b", 2),
+            plugin_node("gpu-a", 0),
+        ],
+    )
+    assert main(["gpus"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[-2:] for line in lines[1:4]] == [
+        ["1", "team/street"],
+        ["the", "kubelet's"],
+        ["the", "kubelet's"],
+    ]
+    assert lines[2].split()[-3] == "?"
+    assert lines[4:] == [
+        "gpu-b: its kubelet hands out 2 GPUs, none by UUID; 1 to executors: team/street (1)",
+        "gpu-c: its kubelet hands out 7 GPUs, none by UUID; 2 to executors: team/street (2)",
+    ]
+
+
+def test_which_gpu_of_the_kubelets_an_executor_has_is_known_by_its_processes(kubectl, capsys):
+    processes = [{"pid": 7, "podUID": "0b2f-2"}, {"pid": 8}]
+    kubectl(
+        [node("gpu-b", gpu("GPU-2", processes=processes), gpu("GPU-3"), gpu("GPU-4"))],
+        [asking("x-2", "gpu-b"), asking("x-3", "gpu-b"), executor("x-1", "GPU-4")],
+        [plugin_node("gpu-b", 3)],
+    )
+    assert main(["gpus", "--output=json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    on = {
+        row["uuid"]: row["executors"] and [each["pod"] for each in row["executors"]]
+        for row in document["gpus"]
+    }
+    # The last was there before the plugin came.
+    assert on == {"GPU-2": ["x-2"], "GPU-3": None, "GPU-4": ["x-1"]}
+    assert {row["owner"] for row in document["gpus"]} == {"Kubelet"}
+    [kubelet] = document["kubelets"]
+    assert (kubelet["node"], kubelet["gpus"]) == ("gpu-b", 3)
+    assert [each["pod"] for each in kubelet["executors"]] == ["x-2", "x-3"]
+
+
+def test_whoever_may_not_see_nodes_is_told_what_is_not_shown(kubectl, capsys):
+    kubectl([node("gpu-a", gpu())], [executor("x-1", UUID)], kubelets_error=FORBIDDEN)
+    assert main(["gpus"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[1].split()[-2:] == ["1", "team/street"]
+    assert "which kubelets hand out GPUs is not shown" in captured.err
+
+
 @pytest.mark.parametrize(
     ("error", "reason"), [(NO_SUCH_KIND, "ClusterRefused"), (NO_SERVER, "ClusterUnavailable")]
 )
@@ -183,7 +263,7 @@ def test_without_kubectl_it_names_what_is_missing(tmp_path, monkeypatch, capsys)
 def test_access_to_the_cluster_is_kubectls(kubectl, capsys):
     calls = kubectl([node("gpu-a"), node("gpu-b", gpu())])
     assert main(["gpus", "--context=prod", "--kubeconfig=/k", "-n", "team", "--node=gpu-b"]) == 0
-    first, second = [json.loads(line) for line in calls.read_text().splitlines()]
-    assert first[:2] == second[:2] == ["--context=prod", "--kubeconfig=/k"]
+    first, second, third = [json.loads(line) for line in calls.read_text().splitlines()]
+    assert first[:2] == second[:2] == third[:2] == ["--context=prod", "--kubeconfig=/k"]
     assert "--namespace=team" in second
     assert "gpu-a" not in capsys.readouterr().out

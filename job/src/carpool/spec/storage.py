@@ -14,7 +14,8 @@ class StorageSpec(StrictModel):
     secret_name: ObjectName | None = Field(
         default=None,
         description=(
-            "Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, in the job's namespace. "
+            "Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_SESSION_TOKEN where "
+            "they are temporary, in the job's namespace. "
             "A local run takes credentials from the environment instead."
         ),
         examples=["traffic-s3"],
