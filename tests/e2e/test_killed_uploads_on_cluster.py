@@ -4,6 +4,7 @@ Uploads pass a proxy in the cluster that gives the S3 server half of a body and 
 holds then is as unfinished as can be, when the writer is killed from its node.
 """
 
+import json
 from collections import Counter
 
 import boto3
@@ -80,9 +81,15 @@ def kill_everything(namespace, driver):
     for pod in executors:  # first, for they end by themselves when the driver has
         kill_container(namespace, pod, "spark-executor")
     kill_container(namespace, driver.name, "driver")
+    # A driver that saw an executor end before it was killed has deleted its pod.
+    until(lambda: not living(namespace).intersection({driver.name, *executors}), driver.log)
+
+
+def living(namespace):
+    """Names of the pods whose containers have not all ended."""
+    pods = json.loads(namespace.kubectl("get", "pods", "--output=json"))["items"]
     ended = {"Succeeded", "Failed"}
-    for pod in (driver.name, *executors):
-        until(lambda pod=pod: namespace.pod(pod)["status"]["phase"] in ended, driver.log)
+    return {pod["metadata"]["name"] for pod in pods if pod["status"]["phase"] not in ended}
 
 
 def test_killed_writers_leave_whole_units_alone_and_the_next_attempt_completes_them(
