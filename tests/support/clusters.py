@@ -18,15 +18,32 @@ from carpool_operator.domain.cluster_state import (
     Scheduling,
     Slot,
 )
+from carpool_operator.domain.names import KUBELET_GPUS
 
 NOW = 1_767_225_600.0
 GIB = 1 << 30
 EXECUTOR = Resources(cpu=1000, memory=GIB, pods=1)
+WHOLE = replace(EXECUTOR, extended=((KUBELET_GPUS, 1),))
+"""Of an executor that asks the kubelet for a whole GPU."""
 
 
 def node(name: str, *, cpu: int = 64_000, memory: int = 256 * GIB, **changes: Any) -> Node:
     room = Resources(cpu, memory, 110)
     return replace(Node(name, True, False, {}, (), room), **changes)
+
+
+def kubelet_node(
+    name: str,
+    count: int,
+    *,
+    capacity: int | None = None,
+    resource: str = KUBELET_GPUS,
+    **changes: Any,
+) -> Node:
+    """A node whose device plugin has given the kubelet so many GPUs."""
+    room = Resources(64_000, 256 * GIB, 110, ((resource, count),))
+    kubelet_gpus = count if capacity is None else capacity
+    return node(name, allocatable=room, kubelet_gpus=kubelet_gpus, **changes)
 
 
 def gpus(

@@ -7,16 +7,16 @@ from dataclasses import replace
 import pytest
 
 from carpool_operator.domain.allocation.node_totals import NodeTotals
-from carpool_operator.domain.cluster_state import Resources, Slot
+from carpool_operator.domain.cluster_state import Slot
 from support.clusters import (
-    EXECUTOR,
     GIB,
     NOW,
+    WHOLE,
     cluster,
     executor,
     gpus,
     job,
-    node,
+    kubelet_node,
     on,
     other,
     run,
@@ -55,11 +55,9 @@ def test_executors_on_cpus_and_other_pods_are_on_no_gpu():
 
 def test_where_the_kubelet_hands_gpus_out_what_pods_have_asked_of_it_counts():
     made = cluster(4)
-    whole = Resources(64_000, 256 * GIB, 110, (("nvidia.com/gpu", 4),))
-    made.node_seen(node("n0", allocatable=whole, kubelet_gpus=4))
-    asks = replace(EXECUTOR, extended=(("nvidia.com/gpu", 1),))
-    run(made, job("whole", executor_requests=asks), Slot("n0"))
-    made.pod_seen(other("notebook", "n0", asks))
+    made.node_seen(kubelet_node("n0", 4))
+    run(made, job("whole", executor_requests=WHOLE), Slot("n0"))
+    made.pod_seen(other("notebook", "n0", WHOLE))
     assert made.node_totals() == {"n0": NodeTotals(1, 2 * 240)}
 
 

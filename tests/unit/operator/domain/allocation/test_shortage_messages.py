@@ -8,7 +8,20 @@ import pytest
 
 from carpool_operator.domain.allocation.allocator import ClusterAllocator
 from carpool_operator.domain.cluster_state import Resources, Scheduling, Slot
-from support.clusters import GIB, NOW, cluster, executor, gpus, job, node, on, other, run
+from support.clusters import (
+    GIB,
+    NOW,
+    WHOLE,
+    cluster,
+    executor,
+    gpus,
+    job,
+    kubelet_node,
+    node,
+    on,
+    other,
+    run,
+)
 
 
 def told(made, demand, now=NOW):
@@ -56,20 +69,14 @@ ASK_KUBELET = (
 )
 
 
-def plugin_node(name, count):
-    room = Resources(64_000, 256 * GIB, 110, (("nvidia.com/gpu", count),))
-    return node(name, allocatable=room, kubelet_gpus=count)
-
-
 def whole_gpus(name, executors, **changes):
-    requests = Resources(1000, GIB, 1, (("nvidia.com/gpu", 1),))
-    return job(name, executors, executor_requests=requests, **changes)
+    return job(name, executors, executor_requests=WHOLE, **changes)
 
 
 def test_gpus_that_are_all_the_kubelets():
     made = cluster(4, 4)
     for name in ("n0", "n1"):
-        made.node_seen(plugin_node(name, 4))
+        made.node_seen(kubelet_node(name, 4))
     assert told(made, job("first")) == (
         "NoEligibleNode",
         (
@@ -84,7 +91,7 @@ def test_gpus_that_are_all_the_kubelets():
 def test_gpus_of_the_kubelet_where_no_agent_reports_any():
     made = ClusterAllocator()
     for name in ("n0", "n1"):
-        made.node_seen(plugin_node(name, 4))
+        made.node_seen(kubelet_node(name, 4))
     assert told(made, job("first", 2)) == (
         "NoGPUs",
         (
@@ -109,7 +116,7 @@ def test_whole_gpus_where_no_kubelet_hands_out_any():
 def test_whole_gpus_that_are_in_use():
     made = cluster(4)
     for name in ("n1", "n2"):
-        made.node_seen(plugin_node(name, 4))
+        made.node_seen(kubelet_node(name, 4))
     run(made, whole_gpus("a", 3), Slot("n1"), Slot("n1"), Slot("n1"))
     run(made, job("b", device="CPU"), Slot("n2"))
     made.pod_seen(other("notebook", "n1", Resources(extended=(("nvidia.com/gpu", 1),))))
@@ -124,8 +131,8 @@ def test_whole_gpus_that_are_in_use():
 
 def test_whole_gpus_on_nodes_without_room():
     made = ClusterAllocator()
-    made.node_seen(replace(plugin_node("n0", 4), unschedulable=True))
-    made.node_seen(plugin_node("n1", 4))
+    made.node_seen(replace(kubelet_node("n0", 4), unschedulable=True))
+    made.node_seen(kubelet_node("n1", 4))
     made.pod_seen(other("large", "n1", Resources(cpu=63_000)))
     assert told(made, whole_gpus("first", 2)) == (
         "InsufficientCPU",
