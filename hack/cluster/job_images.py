@@ -43,7 +43,8 @@ def build_images(only: list[str]) -> None:
             given = [argument for argument in given if not argument.startswith("TORCH")]
         with step(f"Building {tag}"), _ca_bundle():
             words = (f"--build-arg={argument}" for argument in (f"BASE={base}", *arguments, *given))
-            command = ("docker", "build", "--quiet", "--network=host", f"--tag={tag}")
+            # A step that fails must leave no container either.
+            command = ("docker", "build", "--quiet", "--force-rm", "--network=host", f"--tag={tag}")
             # The classic builder is on every machine that has Docker; BuildKit's is a plugin.
             environment = {"DOCKER_BUILDKIT": "0"}
             run(*command, f"--file={file}", *words, ".", cwd=ROOT, environment=environment)
