@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from carpool.spec.gpu import KUBELET_GPUS
 from carpool_operator.domain.allocation.allocator import ClusterAllocator
 from carpool_operator.domain.allocation.interface import Allocator, Assignment
 from carpool_operator.domain.cluster_state import (
@@ -18,7 +19,6 @@ from carpool_operator.domain.cluster_state import (
     Scheduling,
     Slot,
 )
-from carpool_operator.domain.names import KUBELET_GPUS
 
 NOW = 1_767_225_600.0
 GIB = 1 << 30

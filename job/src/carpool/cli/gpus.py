@@ -20,12 +20,11 @@ from typing import Any
 
 from carpool.cli.kubectl import read_objects
 from carpool.errors import ClusterRefused
+from carpool.spec.gpu import is_kubelets
 from carpool.spec.quantity import quantity_bytes
 
 _ASSIGNED = "carpool.dev/gpu-uuid"
 _JOB = "carpool.dev/job"
-_KUBELET_GPUS = ("nvidia.com/gpu", "nvidia.com/mig-")
-"""How resources begin that are GPUs of the kubelet's."""
 _STALE = 90.0
 """Age in seconds at which the operator no longer relies on a report."""
 _GIB = 1024**3
@@ -112,7 +111,7 @@ def kubelet_gpus(
             "gpus": sum(
                 int(amount)
                 for resource, amount in (node.get("status", {}).get("capacity") or {}).items()
-                if resource.startswith(_KUBELET_GPUS)
+                if is_kubelets(resource)
             ),
             "executors": None if pods is None else on[node["metadata"]["name"]],
         }
@@ -129,7 +128,7 @@ def _living(pods: Iterable[Mapping[str, Any]] | None) -> Iterable[Mapping[str, A
 
 def _asks_kubelet(pod: Mapping[str, Any]) -> bool:
     return any(
-        resource.startswith(_KUBELET_GPUS)
+        is_kubelets(resource)
         for container in pod.get("spec", {}).get("initContainers") or ()
         for resource in container.get("resources", {}).get("limits") or ()
     )

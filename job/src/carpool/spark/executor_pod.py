@@ -26,6 +26,7 @@ from typing import Any
 from carpool.host.config import HostConfig
 from carpool.host.launch import CONFIG_NAME, SOCKET_NAME
 from carpool.spec import InferenceJobSpec
+from carpool.spec.gpu import KUBELET_GPUS
 
 EXECUTOR_CONTAINER = "spark-executor"
 HOST_CONTAINER = "model-host"
@@ -41,8 +42,6 @@ GATE = "carpool.dev/gpu"
 GPU_UUID_ANNOTATION = "carpool.dev/gpu-uuid"
 """Where the operator says which GPU that is; nobody else may write it."""
 VISIBLE_DEVICES = "NVIDIA_VISIBLE_DEVICES"
-KUBELET_GPUS = "nvidia.com/gpu"
-"""Whole GPUs, as NVIDIA's device plugin has the kubelet hand them out."""
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 """Keys of `storage.secretName`; the last is for temporary ones."""
 GRACE_SECONDS = 10

@@ -14,6 +14,16 @@ from carpool.spec.text import StringMap
 Ownership = Literal["Pool", "Exclusive"]
 SharedWith = Literal["Job", "Namespace", "Any"]
 Placement = Literal["Spread", "Pack"]
+KUBELET_GPUS = "nvidia.com/gpu"
+"""What an executor asks for that gets a whole GPU of the kubelet's (ownership Exclusive)."""
+
+
+def is_kubelets(resource: str) -> bool:
+    """Whether a resource is GPUs that NVIDIA's device plugin has the kubelet hand out.
+
+    Whole ones, shared ones under their other name (`nvidia.com/gpu.shared`), or MIG devices.
+    """
+    return resource.startswith((KUBELET_GPUS, "nvidia.com/mig-"))
 
 
 class GpuSpec(StrictModel):

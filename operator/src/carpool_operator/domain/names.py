@@ -20,8 +20,6 @@ GATE = "carpool.dev/gpu"
 """The scheduling gate that holds an executor until it is assigned, on CPUs too."""
 GPU_UUID_ANNOTATION = "carpool.dev/gpu-uuid"
 """UUID of the GPU that the executor was assigned; absent on CPUs and with ownership Exclusive."""
-KUBELET_GPUS = "nvidia.com/gpu"
-"""What an executor asks for that gets a whole GPU of the kubelet's (ownership Exclusive)."""
 EPOCH_ANNOTATION = "carpool.dev/assignment-epoch"
 """Lease transitions at the time of the assignment: which leader it was."""
 ASSIGNED_ANNOTATION = "carpool.dev/assigned-at"
@@ -32,11 +30,3 @@ RESERVATION_ANNOTATION = "carpool.dev/reservation"
 HOST_CONTAINER = "model-host"
 """The native sidecar of an executor pod, the only container that sees its GPU."""
 DRIVER_CONTAINER = "driver"
-
-
-def is_kubelets(resource: str) -> bool:
-    """Whether a resource is GPUs that NVIDIA's device plugin has the kubelet hand out.
-
-    Whole ones, shared ones under their other name (`nvidia.com/gpu.shared`), or MIG devices.
-    """
-    return resource.startswith((KUBELET_GPUS, "nvidia.com/mig-"))

@@ -39,8 +39,6 @@ class GpuNodeStatus:
         client: Client,
         observations: Observations,
         totals: Callable[[], Mapping[str, NodeTotals]],
-        *,
-        pause: float = _PAUSE,
     ) -> None:
         """Make a loop.
 
@@ -48,12 +46,10 @@ class GpuNodeStatus:
             client: whose writes leadership guards.
             observations: know what the GPUNodes say, and are told of the answers.
             totals: counts what is assigned.
-            pause: seconds in which changes are gathered.
         """
         self._client = client
         self._observations = observations
         self._totals = totals
-        self._pause = pause
         self._changed = asyncio.Event()
 
     def wake(self) -> None:
@@ -71,7 +67,7 @@ class GpuNodeStatus:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_RETRY if failed else _ANEW):
                     await self._changed.wait()
-            await asyncio.sleep(self._pause)
+            await asyncio.sleep(_PAUSE)
             self._changed.clear()
             failed = await self._write_all()
 

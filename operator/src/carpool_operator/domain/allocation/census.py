@@ -43,11 +43,11 @@ def census(ledger: Ledger, *, waiting: int, refused: int, now: float) -> Census:
     gpus: Counter[str] = Counter()
     by_executors: Counter[int] = Counter()
     for node in ledger.nodes.values():
-        fresh = node.is_fresh(now)
+        fresh, of_kubelet = node.is_fresh(now), node.is_kubelets
         for gpu in node.gpus.values():
             if gpu.gpu is None:
                 gpus[UNREPORTED] += 1
-            elif node.is_kubelets:
+            elif of_kubelet:
                 gpus[KUBELETS] += 1
             elif not fresh:
                 gpus[STALE] += 1

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from carpool_operator.domain import names
+from carpool.spec.gpu import KUBELET_GPUS
 from carpool_operator.domain.allocation.ledger import Ledger
 from carpool_operator.domain.allocation.node_ledger import GpuLedger, NodeLedger
 from carpool_operator.domain.allocation.node_match import mismatch
@@ -56,7 +56,7 @@ class Wants:
     @property
     def exclusive(self) -> bool:
         """Whether it asks the kubelet of its node for a whole GPU."""
-        return names.KUBELET_GPUS in dict(self.requests.extended)
+        return KUBELET_GPUS in dict(self.requests.extended)
 
 
 class Eligibility:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from carpool_operator.domain import names
+from carpool.spec.gpu import KUBELET_GPUS
 from carpool_operator.domain.allocation.node_ledger import GpuLedger, NodeLedger
 from carpool_operator.domain.cluster_state import (
     GpuInventory,
@@ -174,7 +174,7 @@ class Ledger:
                 self._move_on_gpu(ledger, slot.gpu, entry.job_uid, count)
             else:
                 _count(ledger.node_executors, entry.job_uid, count)
-                gpus = dict(requests.extended).get(names.KUBELET_GPUS, 0)
+                gpus = dict(requests.extended).get(KUBELET_GPUS, 0)
                 held = self.gpus_held if gpus else self.nodes_held
                 _count(held, self.namespaces[entry.job_uid], count * (gpus or 1))
         self.touch(slot.node, eased=count < 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from carpool_operator.domain import names
+from carpool.spec.gpu import KUBELET_GPUS, is_kubelets
 from carpool_operator.domain.allocation.policy import Key, Policy
 from carpool_operator.domain.allocation.sharing import may_share, memory_budget
 from carpool_operator.domain.cluster_state import (
@@ -189,14 +189,13 @@ class NodeLedger:
     @property
     def kubelet_gpus_taken(self) -> int:
         """Whole GPUs that pods have been given by the kubelet, or are to be."""
-        return self.extended.get(names.KUBELET_GPUS, 0)
+        return self.extended.get(KUBELET_GPUS, 0)
 
     @property
     def is_kubelets(self) -> bool:
         """Whether the kubelet hands out its GPUs, or pods still have some that it handed out."""
         return self._kubelets or any(
-            names.is_kubelets(name)
-            and amount > (self.held_of_kubelet if name == names.KUBELET_GPUS else 0)
+            is_kubelets(name) and amount > (self.held_of_kubelet if name == KUBELET_GPUS else 0)
             for name, amount in self.extended.items()
         )
 
@@ -232,15 +231,15 @@ class NodeLedger:
         if slot.gpu is not None:
             self.held_by_uuid += count
         else:
-            self.held_of_kubelet += count * dict(requests.extended).get(names.KUBELET_GPUS, 0)
+            self.held_of_kubelet += count * dict(requests.extended).get(KUBELET_GPUS, 0)
 
     def see(self, node: Node | None) -> None:
         """Take in the node, or that it is gone."""
         self.node = node
         offered = dict(node.allocatable.extended) if node else {}
-        self.kubelet_gpus = offered.get(names.KUBELET_GPUS, 0)
+        self.kubelet_gpus = offered.get(KUBELET_GPUS, 0)
         self._kubelets = bool(node and node.kubelet_gpus) or any(
-            amount and names.is_kubelets(name) for name, amount in offered.items()
+            amount and is_kubelets(name) for name, amount in offered.items()
         )
 
     def fits(self, requests: Resources) -> bool:

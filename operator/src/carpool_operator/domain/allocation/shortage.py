@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Mapping, Sequence
 
+from carpool.spec.gpu import KUBELET_GPUS
 from carpool_operator.domain.allocation.eligibility import OF_KUBELET, Eligibility
 from carpool_operator.domain.allocation.interface import Lacking
 from carpool_operator.domain.allocation.ledger import Ledger
 from carpool_operator.domain.allocation.node_ledger import NodeLedger
 from carpool_operator.domain.allocation.room import places, room
-from carpool_operator.domain.names import KUBELET_GPUS
 
 _NAMED = 3
 """Jobs, GPUs or nodes that a message names; it counts the rest."""

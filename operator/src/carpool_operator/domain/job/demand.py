@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from carpool.errors import SpecError
 from carpool.spec import InferenceJobSpec, quantity_bytes
-from carpool_operator.domain import names
+from carpool.spec.gpu import KUBELET_GPUS
 from carpool_operator.domain.cluster_state import JobDemand, Resources
 from carpool_operator.domain.job.job_object import JobObject
 from carpool_operator.domain.observed.pods import scheduling_of
@@ -127,7 +127,7 @@ def _host(spec: InferenceJobSpec) -> dict[str, Any]:
     amounts = {"cpu": spec.host.cpu, "memory": spec.host.memory}
     requests = {name: amount for name, amount in amounts.items() if amount is not None}
     if spec.exclusive_gpus:
-        requests[names.KUBELET_GPUS] = "1"
+        requests[KUBELET_GPUS] = "1"
     return {"restartPolicy": "Always", "resources": {"requests": requests}}
 
 

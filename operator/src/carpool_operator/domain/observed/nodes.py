@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from sys import intern
 from typing import Any
 
-from carpool_operator.domain import names
+from carpool.spec.gpu import is_kubelets
 from carpool_operator.domain.cluster_state import Node, Taint
 from carpool_operator.domain.observed.quantities import resources, whole
 
@@ -32,6 +32,6 @@ def observed_node(raw: Mapping[str, Any]) -> Node:
         kubelet_gpus=sum(
             whole(quantity)
             for name, quantity in (status.get("capacity") or {}).items()
-            if names.is_kubelets(name)
+            if is_kubelets(name)
         ),
     )
