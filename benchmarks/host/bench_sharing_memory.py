@@ -19,8 +19,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.host.process_memory import pss_mib
 from benchmarks.host.record import Record, spread
-from benchmarks.host.watch import pss_mib, run_watched
+from benchmarks.host.watch import run_watched
 from carpool.synth.render import render_video
 from carpool.synth.settings import SceneSettings
 from carpool.vision.darknet.cfg import read_network

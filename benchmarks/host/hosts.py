@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,16 +42,25 @@ class Serving:
 
 
 @contextmanager
-def serving(handler: str, shape: tuple[int, int, int], **settings: Any) -> Iterator[Serving]:
+def serving(
+    handler: str,
+    shape: tuple[int, int, int],
+    parameters: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Iterator[Serving]:
     """Run a host as long as the block lasts.
 
     Args:
-        handler: `module:Class`, found from the repository's root; its parameter is `shape`.
+        handler: `module:Class`, found from the repository's root.
         shape: of an item.
+        parameters: of the handler; where there are none it has one, `shape`.
         settings: further fields of the host's configuration.
     """
     config = HostConfig(
-        handler=handler, parameters={"shape": list(shape)}, python_path=(str(ROOT),), **settings
+        handler=handler,
+        parameters={"shape": list(shape)} if parameters is None else parameters,
+        python_path=(str(ROOT),),
+        **settings,
     )
     # Sockets' paths are short, so not below the repository.
     with tempfile.TemporaryDirectory(prefix="cpb") as folder:

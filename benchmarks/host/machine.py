@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,9 +21,16 @@ def machine() -> dict[str, Any]:
         "memory_gib": round(int(_first("/proc/meminfo", "MemTotal").split()[0]) / 2**20, 1),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "packages": {name: metadata.version(name) for name in _PACKAGES},
+        "packages": dict(_versions()),
         "load_average": round(os.getloadavg()[0], 2),
     }
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    """Of the packages that are there: not every benchmark needs all."""
+    for name in _PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            yield name, metadata.version(name)
 
 
 def _first(path: str, name: str) -> str:

@@ -107,14 +107,6 @@ def cpu(pid: int) -> float:
     return cpu_seconds([pid])
 
 
-def pss_mib(pid: int) -> float:
-    """Memory of a process in MiB; a page that k processes share counts 1/k (proc(5), Pss)."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
-
-
 def between(seen: Sequence[Look], begin: float, end: float) -> dict[str, float]:
     """How much each kind's cost rose per second between the first and the last look in a time."""
     within = [(moment, costs) for moment, costs, _ in seen if begin <= moment <= end]

@@ -1,0 +1,251 @@
+"""Arms (c) and (c+): a model server in Python, spoken to by gRPC over a Unix socket.
+
+(c) is how such servers are mostly used: frames come as float32 in the message, and a batch waits a
+fixed window for more. (c+) is the best that can be had without changing the transport: frames are
+uint8 in shared memory, a batch takes what is there, and two threads with buffers and streams of
+their own keep the device busy while one of them gathers or answers.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.sharing.arms.grpc_messages import (
+    FLOAT,
+    REGISTER,
+    REGISTRATION,
+    REQUEST,
+    SERVICE,
+    SHARED,
+    options,
+    pack_rows,
+    unpack_floats,
+)
+from benchmarks.sharing.engines import Engine, Lane
+from carpool.vision.handler import Rows
+
+WINDOW = 0.005
+"""Seconds that (c) waits for more items once it has one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Frames that wait for a batch, and who waits for their rows."""
+
+    frames: NDArray[Any]
+    rows: Future[list[Rows]]
+
+
+class Batches:
+    """Makes batches of what waits.
+
+    Args:
+        largest: most items of a batch; a request is never cut, so it is no larger either.
+        window: seconds to wait for more; 0 takes what is there.
+    """
+
+    def __init__(self, largest: int, window: float) -> None:
+        self._largest, self._window = largest, window
+        self._queue: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
+        self._left: Waiting | None = None
+        self._taking = threading.Lock()
+        self.count = self.items = 0
+
+    def ask(self, frames: NDArray[Any]) -> list[Rows]:
+        """Wait for the rows of frames."""
+        waiting = Waiting(frames, Future())
+        self._queue.put(waiting)
+        return waiting.rows.result()
+
+    def take(self) -> list[Waiting] | None:
+        """The next batch; None at the end."""
+        with self._taking:
+            first = self._left or self._queue.get()
+            self._left = None
+            if first is None:
+                self._queue.put(None)
+                return None
+            batch, items = [first], len(first.frames)
+            deadline = time.monotonic() + self._window
+            while items < self._largest:
+                left = deadline - time.monotonic()
+                try:
+                    more = self._queue.get(timeout=left) if left > 0 else self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if more is None:
+                    self._queue.put(None)
+                    break
+                if items + len(more.frames) > self._largest:
+                    self._left = more
+                    break
+                batch.append(more)
+                items += len(more.frames)
+            self.count += 1
+            self.items += items
+            return batch
+
+    def end(self) -> None:
+        """No more batches."""
+        self._queue.put(None)
+
+
+def padded(items: int, largest: int) -> int:
+    """The next power of two, so that a device sees few shapes."""
+    return min(largest, 1 << (items - 1).bit_length())
+
+
+def work_shared(batches: Batches, lane: Lane, largest: int) -> None:
+    """Compute batches of frames in shared memory, gathered where the device reads them."""
+    buffer = lane.buffer(largest)
+    while (batch := batches.take()) is not None:
+        items = 0
+        for waiting in batch:
+            buffer[items : items + len(waiting.frames)] = waiting.frames
+            items += len(waiting.frames)
+        size = padded(items, largest)
+        _answer(batch, partial(lane.infer, buffer[:size]))
+
+
+def work_floats(batches: Batches, lane: Lane) -> None:
+    """Compute batches of float32 frames."""
+    while (batch := batches.take()) is not None:
+        frames = np.concatenate([waiting.frames for waiting in batch])
+        _answer(batch, partial(_compute_floats, lane, frames))
+
+
+def _compute_floats(lane: Lane, frames: NDArray[np.float32]) -> list[Rows]:
+    return lane.compute(lane.stage_planar(frames))
+
+
+def _answer(batch: list[Waiting], compute: Callable[[], list[Rows]]) -> None:
+    try:
+        rows = compute()
+    except BaseException as error:  # noqa: BLE001 - it belongs to whoever asked
+        for waiting in batch:
+            waiting.rows.set_exception(error)
+        return
+    at = 0
+    for waiting in batch:
+        waiting.rows.set_result(rows[at : at + len(waiting.frames)])
+        at += len(waiting.frames)
+
+
+class SharedFrames:
+    """The shared memory of all clients."""
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        self._shape = shape
+        self._clients: list[NDArray[np.uint8]] = []
+
+    def register(self, message: bytes) -> bytes:
+        """Map a client's memory; its number is the answer."""
+        pid, descriptor, slots, items = REGISTRATION.unpack(message)
+        opened = os.open(f"/proc/{pid}/fd/{descriptor}", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            memory = mmap.mmap(opened, 0)
+        finally:
+            os.close(opened)
+        frames = np.frombuffer(memory, np.uint8, slots * items * int(np.prod(self._shape)))
+        self._clients.append(frames.reshape(slots, items, *self._shape))
+        return REQUEST.pack(len(self._clients) - 1, 0, 0)
+
+    def frames(self, message: bytes) -> NDArray[np.uint8]:
+        """The frames that a request means."""
+        client, slot, items = REQUEST.unpack(message)
+        return self._clients[client][slot, :items]
+
+
+def serve(
+    control: Connection,
+    address: Path,
+    load: Callable[[], Engine],
+    *,
+    shape: tuple[int, int, int],
+    largest: int,
+    clients: int,
+    floats: bool,
+    workers: int,
+) -> None:
+    """Main function of the server's process: tells "ready", ends when told to, tells its figures.
+
+    Args:
+        control: of the parent.
+        address: of the Unix socket.
+        load: gives the model.
+        shape: of a frame.
+        largest: most items of a batch.
+        clients: how many will ask.
+        floats: whether this is (c), else (c+).
+        workers: threads that compute.
+    """
+    import grpc  # noqa: PLC0415 - must not be there before a process forks
+
+    with load() as engine:
+        batches = Batches(largest, WINDOW if floats else 0.0)
+        shared = SharedFrames(shape)
+        threads = []
+        for _ in range(workers):
+            lane = engine.lane()
+            _warm_up(lane, shape, largest, floats=floats)
+            arguments = (batches, lane) if floats else (batches, lane, largest)
+            work: Callable[..., None] = work_floats if floats else work_shared
+            threads.append(threading.Thread(target=work, args=arguments, daemon=True))
+        for thread in threads:
+            thread.start()
+        methods = {
+            FLOAT: lambda message, _: pack_rows(batches.ask(unpack_floats(message, shape))),
+            REGISTER: lambda message, _: shared.register(message),
+            SHARED: lambda message, _: pack_rows(batches.ask(shared.frames(message))),
+        }
+        # Each request waits in a thread of gRPC's until its batch is done: two for each client.
+        server = grpc.server(ThreadPoolExecutor(2 * clients + 2), options=options())
+        handlers = {
+            name: grpc.unary_unary_rpc_method_handler(method) for name, method in methods.items()
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+        server.add_insecure_port(f"unix://{address}")
+        server.start()
+        control.send(("ready", None))
+        control.recv()
+        batches.end()
+        for thread in threads:
+            thread.join()
+        control.send(("figures", _figures(engine, batches)))
+        server.stop(None).wait()
+
+
+def _figures(engine: Engine, batches: Batches) -> dict[str, Any]:
+    return {
+        "loads": 1,
+        "weights_bytes": engine.weights_bytes(),
+        "device_bytes": engine.device_bytes(),
+        "mean_batch": round(batches.items / max(1, batches.count), 3),
+    }
+
+
+def _warm_up(lane: Lane, shape: tuple[int, int, int], largest: int, *, floats: bool) -> None:
+    """One batch of each size that will come; (c) pads nothing, so it runs the largest alone."""
+    if floats:
+        height, width, channels = shape
+        planar = np.full((largest, channels, height, width), 128.0, np.float32)
+        lane.compute(lane.stage_planar(planar))
+        return
+    buffer = lane.buffer(largest)
+    buffer[:] = 128
+    for size in sorted({padded(items, largest) for items in range(1, largest + 1)}, reverse=True):
+        lane.infer(buffer[:size])

@@ -1,0 +1,308 @@
+"""Arms (e0), (e1), (e2): one process, no tasks; what the device can do, and what feeding it costs.
+
+(e0) computes frames that are on the device already. (e1) copies each frame into pinned memory and
+from there to the device, one batch while another is computed. (e2) decodes and resizes the frames
+before that, with a thread for each core, from a rendered clip.
+
+Each is tried with batches of several sizes and, in (e1), with one or more threads; the best is
+measured. Where device and model allow it, recorded batches (CUDA graphs) are tried too, so that
+this is the roof for arm (d), not a slower loop.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.sharing.engines import Engine, Lane
+from benchmarks.sharing.figures import Answer, steady
+from benchmarks.sharing.frames import POOL
+from carpool.host.backends.base import OutOfMemory
+
+Pool = NDArray[np.uint8]
+Feed = Callable[[NDArray[np.uint8]], int]
+"""Fills a buffer, or its first part at the end; gives the number of frames."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a loop is run.
+
+    Attributes:
+        batch: items.
+        lanes: threads, each with two buffers and streams of its own.
+        recorded: whether batches are replayed from a record (CUDA graph).
+    """
+
+    batch: int
+    lanes: int = 1
+    recorded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Trials:
+    """What is tried, and for how long each.
+
+    Attributes:
+        manners: to be tried.
+        seconds: for each.
+    """
+
+    manners: Sequence[Manner]
+    seconds: float
+
+
+def loop(
+    control: Connection,
+    load: Callable[[], Engine],
+    pool: Pool,
+    kind: str,
+    trials: Trials,
+    seconds: float,
+    *,
+    clip: Path | None = None,
+    decoders: int = 1,
+) -> None:
+    """Main function of the process: tries, measures, tells its report.
+
+    Args:
+        control: of the parent.
+        load: gives the model.
+        pool: frames.
+        kind: "e0", "e1" or "e2".
+        trials: what is tried first.
+        seconds: that are measured.
+        clip: what e2 decodes.
+        decoders: threads of e2 that decode.
+    """
+    with load() as engine:
+        lanes = _Lanes(engine)
+        run: Callable[[Manner, float], _Run]
+        if kind == "e0":
+            run = lambda manner, how_long: _resident(lanes.of(manner), pool, manner, how_long)  # noqa: E731
+        elif kind == "e1":
+            run = lambda manner, how_long: _fed(  # noqa: E731
+                lanes.of(manner), manner, how_long, lambda: _copy(pool)
+            )
+        else:
+            assert clip is not None
+            run = lambda manner, how_long: _decoded(  # noqa: E731
+                lanes.of(manner), pool, manner, how_long, clip, decoders
+            )
+        tried, best = [], (0.0, trials.manners[0])
+        for manner in trials.manners:
+            with suppress(OutOfMemory):
+                run(manner, 0.0)
+                rate = round(run(manner, trials.seconds).rate(), 3)
+                tried.append(asdict(manner) | {"items_per_s": rate})
+                best = max(best, (rate, manner), key=lambda each: each[0])
+        if not tried:
+            raise OutOfMemory("not even the smallest batch fits")
+        cpu = time.process_time()
+        measured = run(best[1], seconds)
+        cpu = time.process_time() - cpu
+        figures = measured.figures()
+        items = sum(answer.items for answer in measured.answers)
+        figures |= {
+            "cpu_s_per_1000": round(1e3 * cpu / items, 4),
+            "mean_batch": best[1].batch,
+            "manner": asdict(best[1]),
+            "tried": tried,
+            "loads": 1,
+            "weights_bytes": engine.weights_bytes(),
+            "device_bytes": engine.device_bytes(),
+        }
+        control.send(("report", figures | {"rows": measured.rows}))
+
+
+@dataclass(slots=True)
+class _Run:
+    begin: float
+    end: float
+    answers: list[Answer]
+    rows: dict[int, Any]
+
+    def figures(self) -> dict[str, Any]:
+        return steady(self.answers, self.begin, self.end)
+
+    def rate(self) -> float:
+        """Items per second up to the last answer: for trials, too short for a steady window."""
+        last = max(answer.done for answer in self.answers)
+        return sum(answer.items for answer in self.answers) / (last - self.begin)
+
+
+class _Lanes:
+    """Lanes by manner, each made once: recording a batch takes long."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._plain: list[Lane] = []
+        self._recorded: dict[int, list[Lane]] = {}
+
+    def of(self, manner: Manner) -> list[Lane]:
+        found = self._recorded.setdefault(manner.batch, []) if manner.recorded else self._plain
+        while len(found) < manner.lanes:
+            found.append(self._make(manner))
+        return found[: manner.lanes]
+
+    def _make(self, manner: Manner) -> Lane:
+        return self._engine.recorded_lane(manner.batch) if manner.recorded else self._engine.lane()
+
+
+def _in_threads(
+    count: int, seconds: float, work: Callable[[int, float], list[Answer]]
+) -> tuple[float, float, list[Answer]]:
+    """Run `work(lane, end)` in threads; errors are raised here."""
+    found: list[list[Answer]] = [[] for _ in range(count)]
+    failures: list[BaseException] = []
+
+    def guarded(number: int) -> None:
+        try:
+            found[number] = work(number, end)
+        except BaseException as error:  # noqa: BLE001 - raised by the caller
+            failures.append(error)
+
+    begin = time.monotonic()
+    end = begin + seconds
+    threads = [threading.Thread(target=guarded, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+    return begin, end, [answer for each in found for answer in each]
+
+
+def _resident(lanes: Sequence[Lane], pool: Pool, manner: Manner, seconds: float) -> _Run:
+    rows: dict[int, Any] = {}
+
+    def work(number: int, end: float) -> list[Answer]:
+        buffer = lanes[number].buffer(manner.batch)
+        buffer[:] = np.resize(pool, buffer.shape)
+        staged = lanes[number].stage(buffer)
+        answers = []
+        while True:  # at least one: the first of a manner only warms up
+            begun = time.monotonic()
+            found = lanes[number].compute(staged)
+            now = time.monotonic()
+            answers.append(Answer(now, manner.batch, now - begun))
+            if now >= end:
+                rows.update(enumerate(found[:POOL]))
+                return answers
+
+    return _Run(*_in_threads(manner.lanes, seconds, work), rows)
+
+
+def _fed(lanes: Sequence[Lane], manner: Manner, seconds: float, feed: Callable[[], Feed]) -> _Run:
+    """Each lane fills and stages a batch, then waits for the one before it."""
+
+    def work(number: int, end: float) -> list[Answer]:
+        lane, fill = lanes[number], feed()
+        buffers = [lane.buffer(manner.batch) for _ in range(2)]
+        answers: list[Answer] = []
+        staged, begun = None, 0.0
+        turn = 0
+        while True:
+            now = time.monotonic()
+            following = None
+            if now < end or turn == 0:
+                fill(buffers[turn % 2])
+                following = lane.stage(buffers[turn % 2])
+                turn += 1
+            if staged is not None:
+                lane.compute(staged)
+                answered = time.monotonic()
+                answers.append(Answer(answered, manner.batch, answered - begun))
+            if following is None:
+                return answers
+            staged, begun = following, now
+
+    return _Run(*_in_threads(manner.lanes, seconds, work), {})
+
+
+def _copy(pool: Pool) -> Feed:
+    """Copies frames of the pool, one after the other."""
+    at = 0
+
+    def fill(buffer: NDArray[np.uint8]) -> int:
+        nonlocal at
+        done = 0
+        while done < len(buffer):
+            count = min(len(buffer) - done, POOL - at)
+            buffer[done : done + count] = pool[at : at + count]
+            at = (at + count) % POOL
+            done += count
+        return done
+
+    return fill
+
+
+def _decoded(
+    lanes: Sequence[Lane],
+    pool: Pool,
+    manner: Manner,
+    seconds: float,
+    clip: Path,
+    decoders: int,
+) -> _Run:
+    """As `_fed`, from frames that threads decode and resize meanwhile."""
+    ready: queue.Queue[NDArray[np.uint8]] = queue.Queue(2 * manner.batch)
+    free: queue.SimpleQueue[NDArray[np.uint8]] = queue.SimpleQueue()
+    for frame in np.empty((4 * manner.batch + decoders, *pool.shape[1:]), np.uint8):
+        free.put(frame)
+    ends = threading.Event()
+
+    def decode() -> None:
+        for image in _frames(clip):
+            frame = free.get()
+            cv2.resize(image, frame.shape[1::-1], dst=frame)
+            while not ends.is_set():
+                with suppress(queue.Full):
+                    ready.put(frame, timeout=0.1)
+                    break
+            if ends.is_set():
+                return
+
+    def fill(buffer: NDArray[np.uint8]) -> int:
+        for place in buffer:
+            frame = ready.get()
+            place[:] = frame
+            free.put(frame)
+        return len(buffer)
+
+    threads = [threading.Thread(target=decode, daemon=True) for _ in range(decoders)]
+    for thread in threads:
+        thread.start()
+    try:
+        return _fed(lanes, manner, seconds, lambda: fill)
+    finally:
+        ends.set()
+        for _ in range(decoders):
+            free.put(np.empty(pool.shape[1:], np.uint8))
+        for thread in threads:
+            thread.join()
+
+
+def _frames(clip: Path) -> Iterator[NDArray[np.uint8]]:
+    while True:
+        video = cv2.VideoCapture(str(clip))
+        try:
+            while True:
+                given, image = video.read()
+                if not given:
+                    break
+                yield image
+        finally:
+            video.release()
