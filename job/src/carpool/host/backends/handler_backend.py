@@ -24,7 +24,7 @@ from carpool.host.shapes import BatchShapes
 from carpool.vision.handler import Handler, LoadContext, Rows
 
 _GREY = 128
-_PROBE_ITEMS = 4
+_PROBE_MORE = 3
 
 
 class HandlerBackend(Backend):
@@ -140,7 +140,7 @@ class HandlerBackend(Backend):
         self._bound(use)
         if self.max_batch > first:
             # A few items tell what each adds, before a batch is tried that may be far too large.
-            probe = self.shapes.padded(min(self.max_batch, _PROBE_ITEMS))
+            probe = self.shapes.padded(min(self.max_batch, first + _PROBE_MORE))
             _, many = self._timed(probe)
             use = replace(use, per_item=per_item_bytes(one, many, probe - first))
             self._bound(use)
