@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,8 +112,10 @@ def test_every_process_gets_the_rows_of_its_own_items_in_order(
     assert sum(figures["batch_sizes"].values()) == figures["batches"]
 
 
-def test_requests_that_come_while_the_device_is_busy_share_a_batch() -> None:
-    with gate() as barrier, RunningHost(config(parameters=barrier.parameters)) as host:
+@pytest.mark.parametrize("without", [(), ("shared_batches",)])
+def test_requests_that_come_while_the_device_is_busy_share_a_batch(without: Any) -> None:
+    settings = config(without=without)
+    with gate() as barrier, RunningHost(replace(settings, parameters=barrier.parameters)) as host:
         clients = [host.client() for _ in range(4)]
         first = make_items(1, 0)
         first[0, 0, 0, 0] = 250
@@ -127,7 +131,8 @@ def test_requests_that_come_while_the_device_is_busy_share_a_batch() -> None:
             (done,) = client.drain()
             assert_right(done)
             assert done.timing is not None
-            assert done.timing.batch_items == (1 if client is clients[0] else 9)
+            together = 3 if without else 9
+            assert done.timing.batch_items == (1 if client is clients[0] else together)
             client.close()
 
 

@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from carpool.host.client import Completed, HostClient, ItemFailure
 from carpool.host.config import HostConfig
 from carpool.host.launch import CONFIG_NAME, Leash, ensure_host, wait_for_end
+from carpool.host.termination import Termination, failure_file
 from support.host_handlers import GATED, OUTPUT_ROWS, ROW_WIDTH, SHAPE, make_items
 from support.host_process import (
     PATIENCE,
@@ -192,3 +194,12 @@ def test_what_lanes_compute_does_not_depend_on_how_many_there_are() -> None:
         with RunningHost(settings) as host, host.client() as client:
             rows.append(np.concatenate(infer(client, items)))
     assert np.array_equal(*rows)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_ends_the_supervisor_and_is_named() -> None:
+    with RunningHost(torch_config(device="cuda:0")) as host:
+        assert host.process.wait(PATIENCE) == 1
+        message = Termination.decode(failure_file(host.socket).read_bytes())
+        assert (message.reason, message.permanent) == ("DeviceLost", False)
+        assert "device cuda:0 cannot be used" in message.message

@@ -48,6 +48,13 @@ def test_parts_become_one_batch_and_rows_come_in_their_order(
     assert same(backend.run([items[:3], items[3:4], items[4:]]), expected(items))
 
 
+def test_the_smallest_size_may_be_larger_than_a_few_items() -> None:
+    backend = loaded(config(batch_sizes=(4, 6), max_batch=6))
+    assert backend.shapes.sizes == (4, 6)
+    items = make_items(5, 0)
+    assert same(backend.run([items]), expected(items))
+
+
 def test_deterministic_batches_have_one_shape() -> None:
     seen = set()
 

@@ -19,6 +19,8 @@ FULL = HostConfig(
     deterministic=True,
     backend="simulated",
     simulated=SimulatedDevice(base_ms=2, item_ms=0.5, bad_prefix="fb"),
+    memory_fraction=0.5,
+    without=("cuda_graphs", "overlap"),
     python_path=("/code", "/more"),
 )
 
@@ -49,6 +51,10 @@ def test_a_written_configuration_is_read_back(tmp_path: Path) -> None:
         ({"expected_clients": 0}, "expected_clients is 0"),
         ({"watchdog_seconds": 0}, "watchdog_seconds is 0"),
         ({"simulated": {"depth": 0}}, "depth is 0"),
+        ({"memory_fraction": 0}, "memory_fraction is 0"),
+        ({"memory_fraction": 1.5}, "memory_fraction is 1.5"),
+        ({"without": ["shared_batches"], "backend": "records"}, "cannot leave out"),
+        ({"without": ["luck"]}, "without is 'luck', expected one of pinned_arenas"),
     ],
 )
 def test_a_wrong_field_is_named(tmp_path: Path, changes: dict[str, Any], said: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from carpool.host.backends.torch import TorchBackend  # noqa: E402 - needs torch
+from carpool.host.backends.torch_cpu import TorchCpuBackend  # noqa: E402 - needs torch
 from carpool.host.config import HostConfig  # noqa: E402 - as above
 from carpool.host.model_files import ModelPaths  # noqa: E402 - as above
 from support.host_handlers import Digest  # noqa: E402 - as above
@@ -35,7 +35,7 @@ class Costly(Digest):
 
 
 def largest_batch(handler: Costly, **fields: Any) -> int:
-    backend = TorchBackend(handler, HostConfig(handler="", threads=2, **fields), 1)
+    backend = TorchCpuBackend(handler, HostConfig(handler="", threads=2, **fields), 1)
     return backend.load(ModelPaths()).max_batch
 
 

@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from carpool.host.backends.torch import TorchBackend  # noqa: E402 - needs torch
+from carpool.host.backends.torch_cpu import TorchCpuBackend  # noqa: E402 - needs torch
 from carpool.host.config import HostConfig  # noqa: E402 - as above
 
 pytestmark = pytest.mark.torch
@@ -30,5 +30,5 @@ class Holder:
 
 
 def test_weights_inside_objects_of_the_handler_count_once():
-    backend = TorchBackend(Holder(), HostConfig(handler="x:Y"), 1)
+    backend = TorchCpuBackend(Holder(), HostConfig(handler="x:Y"), 1)
     assert backend.weights_bytes() == 4 * (10 * 5 + 5)

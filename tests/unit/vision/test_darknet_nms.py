@@ -140,3 +140,53 @@ def test_of_more_boxes_than_can_take_part_the_best_do():
         max_rows=count,
     )
     assert [row[4] for row in found[0]] == np.sort(scores[0])[::-1][: nms.MAX_CANDIDATES].tolist()
+
+
+def ahead(boxes, scores, classes, **limits):
+    """As `suppress`; None for an item that says that it needs more."""
+    tensors = (torch.from_numpy(np.ascontiguousarray(a)) for a in (boxes, scores, classes))
+    rows, counts = nms.suppress_ahead(*tensors, **limits)
+    return [
+        None if count < 0 else found[:count].tolist()
+        for found, count in zip(rows, counts.tolist(), strict=True)
+    ]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    items=st.lists(ITEM, min_size=1, max_size=4),
+    iou=st.sampled_from([0.0, 0.3, 0.45, 0.99]),
+    max_rows=st.sampled_from([1, 3, 300]),
+    candidates=st.integers(1, 30),
+    rounds=st.integers(1, 30),
+)
+def test_without_waiting_it_keeps_the_same_or_says_that_it_needs_more(
+    items, iou, max_rows, candidates, rounds
+):
+    arrays = padded(items)
+    limits = {"score_threshold": 0.2, "iou_threshold": iou, "max_rows": max_rows}
+    exact = suppress(*arrays, **limits)
+    found = ahead(*arrays, **limits, candidates=candidates, rounds=rounds)
+    passing = (arrays[1] > 0.2).sum(axis=1)
+    for rows, wanted, count in zip(found, exact, passing, strict=True):
+        if rows is None:
+            # A round makes one more box final, and one more shows that nothing changes.
+            assert count > candidates or rounds <= count
+        else:
+            assert rows == wanted
+
+
+def test_a_chain_that_is_longer_than_the_rounds_is_not_passed_off_as_followed():
+    left = np.arange(40, dtype=np.float32) * 4
+    boxes = np.stack([left, 0 * left, left + 6, 0 * left + 10], axis=1)[None]
+    scores = np.linspace(0.99, 0.5, 40, dtype=np.float32)[None]
+    arrays = (boxes, scores, np.zeros((1, 40), np.int64))
+    limits = {"score_threshold": 0.1, "iou_threshold": 0.15, "max_rows": 300}
+    assert ahead(*arrays, **limits, rounds=8) == [None]
+    assert ahead(*arrays, **limits, rounds=41) == suppress(*arrays, **limits)
+
+
+def test_of_boxes_that_suppress_nothing_the_count_is_known_at_once():
+    arrays = padded([[(0, 0, 5, 5, 0.5, 0)], []])
+    limits = {"score_threshold": 0.25, "iou_threshold": 0.45, "max_rows": 300}
+    assert ahead(*arrays, **limits, rounds=1) == suppress(*arrays, **limits)

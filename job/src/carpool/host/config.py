@@ -19,6 +19,10 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from carpool.errors import SpecError
 
 BackendName = Literal["numpy", "records", "simulated", "torch"]
+Idea = Literal["pinned_arenas", "cuda_graphs", "overlap", "shared_batches"]
+"""What makes the host fast and can be left out, so that its worth can be measured: arenas that the
+device reads by itself, batches recorded as CUDA graphs, a batch that is staged while one runs, and
+batches of several clients' items."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +93,8 @@ class HostConfig:
         batch_sizes: the sizes that batches are padded to; none lets the backend choose.
         memory_bytes: the host's share of the device's memory, weights and batches together (on a
             CPU: of this process, without the arenas); None for no bound.
+        memory_fraction: the same as a part of the device's memory, for a driver that does not know
+            how much it has; `memory_bytes` comes before it, and a CPU has no such bound.
         deterministic: every batch has one shape and one number of threads, so that an item's
             result does not depend on its companions.
         threads: compute threads on a CPU; 0 for as many as this process may use, or for one where
@@ -96,6 +102,7 @@ class HostConfig:
         expected_clients: tasks that will share the host; sizes the arenas.
         backend: None chooses by CARPOOL_HOST_BACKEND, else by the handler's framework.
         simulated: behaviour of the simulated backend.
+        without: ideas that the host leaves out; the first two are of CUDA devices alone.
         python_path: folders put before `sys.path`, so that the handler's module is found.
         request_items: most items of one request.
         request_bytes: most bytes of one request, unless a single item is larger.
@@ -115,11 +122,13 @@ class HostConfig:
     max_batch: int | None = None
     batch_sizes: tuple[int, ...] = ()
     memory_bytes: int | None = None
+    memory_fraction: float | None = None
     deterministic: bool = False
     threads: int = 0
     expected_clients: int = 1
     backend: BackendName | None = None
     simulated: SimulatedDevice = field(default_factory=SimulatedDevice)
+    without: tuple[Idea, ...] = ()
     python_path: tuple[str, ...] = ()
     request_items: int = 16
     request_bytes: int = 8 << 20
@@ -200,6 +209,13 @@ class HostConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SpecError(f"{where}: {name} is {value}, expected ≥ 1 or null")
+        part = self.memory_fraction
+        if part is not None and not 0 < part <= 1:
+            raise SpecError(f"{where}: memory_fraction is {part}, expected > 0 and ≤ 1, or null")
+        if "shared_batches" in self.without and self.backend == "records":
+            raise SpecError(
+                f"{where}: without has shared_batches, which backend records cannot leave out"
+            )
         if any(size < 1 for size in self.batch_sizes):
             raise SpecError(f"{where}: batch_sizes has {min(self.batch_sizes)}, expected ≥ 1")
         for name in ("alive_seconds", "load_seconds", "watchdog_seconds", "idle_seconds"):

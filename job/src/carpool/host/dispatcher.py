@@ -58,6 +58,7 @@ class Dispatcher:
         self._forget = forget
         # Of a request of records nothing is of use once one item has failed: its task fails.
         self._all_or_nothing = config.backend == "records"
+        self._apart = "shared_batches" in config.without
         self._counters = Counters()
         self._memory = MemoryUse()
         self._given_at: dict[Batch, float] = {}
@@ -98,7 +99,10 @@ class Dispatcher:
         Raises:
             ProtocolError: it does not fit the client's arena.
         """
-        self._batcher.add(session.accept(submit, now), now)
+        request = session.accept(submit, now)
+        if self._apart:
+            request.key = session.number
+        self._batcher.add(request, now)
 
     def drop(self, session: Session) -> None:
         """Forget what a closed session has queued, and the session if the device has none of it."""

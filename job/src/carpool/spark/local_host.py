@@ -96,8 +96,9 @@ def host_config(
         expected_clients=max(1, spec.spark.executor.cores // hosts),
     )
     if device != "cpu":
-        share = spec.gpu.memory if spec.gpu is not None else None
-        return replace(config, memory_bytes=None if share is None else quantity_bytes(share))
+        if spec.gpu is None or spec.gpu.memory is None:
+            return replace(config, memory_fraction=_part_of_gpu(spec))
+        return replace(config, memory_bytes=quantity_bytes(spec.gpu.memory))
     config = replace(config, request_items=_CPU_REQUEST_ITEMS)
     if spec.host.memory is None:
         return config
@@ -105,6 +106,11 @@ def host_config(
     memory = quantity_bytes(spec.host.memory) // hosts
     arenas = min(config.arena_bytes, memory // _ARENAS_PART)
     return replace(config, memory_bytes=memory - arenas, arena_bytes=arenas)
+
+
+def _part_of_gpu(spec: InferenceJobSpec) -> float:
+    """Of a GPU whose size nobody here knows: what `gpu.memory` says that its absence means."""
+    return 1 / (spec.gpu.executors_per_gpu if spec.gpu is not None else 1)
 
 
 def _threads(spec: InferenceJobSpec, hosts: int) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from carpool.errors import HandlerError
-from carpool.vision.handler import Handler
+from carpool.vision.handler import FixedRows, Handler
 from carpool.vision.resize import fit
 
 if TYPE_CHECKING:
@@ -62,10 +62,21 @@ class DetectorHandler(Handler):
         Raises:
             HandlerError: `load` was not called.
         """
-        if self._detector is None:
-            raise HandlerError(f"{type(self).__name__}.predict was called before load")
-        return self._detector(batch)
+        return self._loaded()(batch)
+
+    def predict_fixed(self, batch: Any) -> FixedRows | None:
+        """Detect without waiting; see `Handler.predict_fixed`.
+
+        Raises:
+            HandlerError: `load` was not called.
+        """
+        return self._loaded().ahead(batch)
 
     def postprocess(self, rows: Rows, info: Placement) -> Rows:
         """Map boxes back to the source frame; see `Handler.postprocess`."""
         return info.to_source(rows)
+
+    def _loaded(self) -> Detector:
+        if self._detector is None:
+            raise HandlerError(f"{type(self).__name__}.predict was called before load")
+        return self._detector

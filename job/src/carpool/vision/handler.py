@@ -44,6 +44,24 @@ class LoadContext:
     files: Mapping[str, Path] = field(default_factory=dict)
 
 
+UNKNOWN = -1
+"""In place of a count of rows: this way cannot tell an item's rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class FixedRows:
+    """Rows of a batch in tensors whose shapes follow from the batch's shape alone.
+
+    Attributes:
+        rows: float32 [n, r, row_width] with r ≤ output_rows, torch.
+        counts: integer [n], torch: how many of an item's rows count, the others are meaningless;
+            or UNKNOWN, and `predict` is called for the batch too.
+    """
+
+    rows: Any
+    counts: Any
+
+
 class Handler(ABC):
     """A user's model code.
 
@@ -103,6 +121,22 @@ class Handler(ABC):
         Returns:
             Per item its rows, float32 [k, row_width] with k ≤ output_rows.
         """
+
+    def predict_fixed(self, batch: Any) -> FixedRows | None:  # noqa: ARG002 - see below
+        """The same as `predict`, for a device that computes by itself; to be overridden.
+
+        All operations and their shapes must follow from the batch's shape alone, and nothing may
+        wait for the device (no `.item()`, `.cpu()`, `if tensor`, boolean index). The host then
+        gives the device its work ahead of time, and on CUDA records it once for each size of
+        batch and replays the record (a CUDA graph), instead of calling hundreds of operations.
+
+        Args:
+            batch: as for `predict`, on a GPU.
+
+        Returns:
+            The rows, on the device; None, as here, where a handler has `predict` alone.
+        """
+        return None
 
     @abstractmethod
     def postprocess(self, rows: Rows, info: Any) -> Rows:

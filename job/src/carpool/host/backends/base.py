@@ -39,6 +39,10 @@ class DeviceLost(Exception):
     """The device is unusable for this process and for any that follows it on the same device."""
 
 
+class ProcessSpoiled(BaseException):
+    """The device refuses this process from now on; a new process may do better."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoadReport:
     """What was loaded.

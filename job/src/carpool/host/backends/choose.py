@@ -50,9 +50,17 @@ def choose_backend(handler: Handler, config: HostConfig, generation: int) -> Han
             f"handlers of framework {needs}"
         )
     if name == "torch":
-        # Imported here: a host of numpy handlers does without torch.
-        from carpool.host.backends.torch import TorchBackend  # noqa: PLC0415 - see above
-
-        return TorchBackend(handler, config, generation)
+        return _torch_backend(config)(handler, config, generation)
     made = SimulatedBackend if name == "simulated" else NumpyBackend
     return made(handler, config, generation)
+
+
+def _torch_backend(config: HostConfig) -> type[HandlerBackend]:
+    """Imported here: a host of numpy handlers does without torch."""
+    if config.device.partition(":")[0] == "cuda":
+        from carpool.host.backends.cuda import CudaBackend  # noqa: PLC0415 - see above
+
+        return CudaBackend
+    from carpool.host.backends.torch_cpu import TorchCpuBackend  # noqa: PLC0415 - the same
+
+    return TorchCpuBackend

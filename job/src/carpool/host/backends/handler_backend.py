@@ -21,10 +21,10 @@ from carpool.host.config import HostConfig
 from carpool.host.memory import MemoryUse, per_item_bytes
 from carpool.host.model_files import ModelPaths
 from carpool.host.shapes import BatchShapes
-from carpool.vision.handler import Handler, LoadContext, Rows
+from carpool.vision.handler import FixedRows, Handler, LoadContext, Rows
 
 _GREY = 128
-_PROBE_ITEMS = 4
+_PROBE_MORE = 3
 
 
 class HandlerBackend(Backend):
@@ -99,6 +99,14 @@ class HandlerBackend(Backend):
     def peak_bytes(self) -> int:
         """Most memory that was in use on the device since `begin_peak`, model included."""
 
+    def memory_budget(self) -> int | None:
+        """The host's share of the device's memory; None for no bound (after `load_model`)."""
+        return self.config.memory_bytes
+
+    def record_shapes(self) -> bool:
+        """Prepare for batches of the sizes that were settled on; whether they are faster now."""
+        return False
+
     def paying_batch(self) -> int:
         """The largest batch that is worth its memory, at most `max_batch` (launcher thread)."""
         return self.max_batch
@@ -140,7 +148,7 @@ class HandlerBackend(Backend):
         self._bound(use)
         if self.max_batch > first:
             # A few items tell what each adds, before a batch is tried that may be far too large.
-            probe = self.shapes.padded(min(self.max_batch, _PROBE_ITEMS))
+            probe = self.shapes.padded(min(self.max_batch, first + _PROBE_MORE))
             _, many = self._timed(probe)
             use = replace(use, per_item=per_item_bytes(one, many, probe - first))
             self._bound(use)
@@ -153,16 +161,18 @@ class HandlerBackend(Backend):
         if (most := self.paying_batch()) < self.max_batch:
             self._shrink(self.shapes.floor(most))
             self.free_memory()
+        if self.record_shapes():
+            timings = {}
         for size in self.shapes.sizes:
             if size not in timings:
-                self._timed(size)
+                timings[size] = self._timed(size)[0]
         if self.config.deterministic:
             self._prove_independence()
         return tuple((items, s) for items, s in timings.items() if items <= self.max_batch), use
 
     def _budget(self, idle: int) -> int | None:
         """The share of one lane: the model is there once, batches are there once a lane."""
-        whole = self.config.memory_bytes
+        whole = self.memory_budget()
         return None if whole is None else idle + (whole - idle) // self.lanes
 
     def _bound(self, use: MemoryUse) -> None:
@@ -211,8 +221,16 @@ class HandlerBackend(Backend):
             except OutOfMemory:
                 if self.max_batch == self.shapes.floor(1):
                     raise
-            self.free_memory()
-            self._shrink(self.shapes.floor(self.max_batch // 2))
+            self.halve()
+
+    def halve(self) -> None:
+        """Go on with batches of half the size, after running out of memory.
+
+        Raises:
+            ModelError: as `_shrink`.
+        """
+        self.free_memory()
+        self._shrink(self.shapes.floor(max(1, self.max_batch // 2)))
 
     def _prove_independence(self) -> None:
         """An item gives the same rows alone and as the last of a full batch, bit for bit."""
@@ -263,3 +281,20 @@ def check_rows(found: Sequence[Any], count: int, handler: Handler) -> list[Rows]
             )
         checked.append(array)
     return checked
+
+
+def check_fixed(found: FixedRows, count: int, handler: Handler) -> FixedRows:
+    """Hold the shapes of what `predict_fixed` returned against the handler contract.
+
+    Raises:
+        HandlerError: not one count an item, too many rows, or rows of another width.
+    """
+    rows, counts = tuple(found.rows.shape), tuple(found.counts.shape)
+    fits = len(rows) == 3 and rows[1] <= handler.output_rows and rows[2] == handler.row_width
+    if not fits or rows[0] != count or counts != (count,):
+        raise HandlerError(
+            f"{type(handler).__name__}.predict_fixed returned rows {list(rows)} and counts "
+            f"{list(counts)}, expected [{count}, at most {handler.output_rows}, "
+            f"{handler.row_width}] and [{count}]"
+        )
+    return found

@@ -14,7 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from carpool.host.backends.base import Backend, Items, LoadReport, OutOfMemory, gather
+from carpool.host.backends.base import (
+    Backend,
+    Items,
+    LoadReport,
+    OutOfMemory,
+    ProcessSpoiled,
+    gather,
+)
 from carpool.host.config import HostConfig
 from carpool.host.memory import MemoryUse
 from carpool.host.model_files import ModelPaths
@@ -22,10 +29,6 @@ from carpool.host.record_handler import RecordHandler, RecordResults, UserCodeEr
 
 _SPOILED = ("CUDA error", "CUDA driver error", "cudaError")
 """What frameworks say when no later call of this process will succeed either."""
-
-
-class ProcessSpoiled(BaseException):
-    """The device refuses this process from now on; a new process may do better."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ class SimulatedBackend(NumpyBackend):
         """Take what is to be run; see `Backend`."""
         super().__init__(handler, config, generation)
         device = config.simulated
-        self.depth = device.depth
+        self.depth = 1 if "overlap" in config.without else device.depth
         self._device = device
         self._faulty = device.fault_generations is None or generation <= device.fault_generations
         self._bad = _prefix(device.bad_prefix)

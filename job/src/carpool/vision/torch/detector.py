@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from carpool.vision.torch.nms import suppress
+from carpool.vision.handler import FixedRows
+from carpool.vision.torch.nms import suppress, suppress_ahead
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from torch import nn
 
@@ -60,11 +61,25 @@ class Detector:
             Per frame float32 [k, 6] in main memory, best first: x1, y1, x2, y2 in pixels of the
             network's input, score, class. All of a batch cross from the device in one copy.
         """
+        rows, counts = self._suppressed(suppress, batch)
+        # A count fits float32 exactly: it is at most the number of rows.
+        packed = torch.cat([counts.unsqueeze(1).to(rows.dtype), rows.flatten(1)], dim=1).cpu()
+        return [item[1 : 1 + ROW_WIDTH * int(item[0])].view(-1, ROW_WIDTH) for item in packed]
+
+    @torch.inference_mode()
+    def ahead(self, batch: torch.Tensor) -> FixedRows:
+        """The same, nothing waited for; see `Handler.predict_fixed`."""
+        rows, counts = self._suppressed(suppress_ahead, batch)
+        return FixedRows(rows, counts)
+
+    def _suppressed(
+        self, function: Callable[..., tuple[torch.Tensor, torch.Tensor]], batch: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         boxes, scores, classes = self._network(batch)
         if self._wanted is not None:
             # Below every threshold, 0 included.
-            scores = torch.where(self._wanted[classes], scores, -1.0)
-        rows, counts = suppress(
+            scores = scores.masked_fill(~self._wanted[classes], -1.0)
+        return function(
             boxes,
             scores,
             classes,
@@ -72,6 +87,3 @@ class Detector:
             iou_threshold=self._iou_threshold,
             max_rows=self._max_rows,
         )
-        # A count fits float32 exactly: it is at most the number of rows.
-        packed = torch.cat([counts.unsqueeze(1).to(rows.dtype), rows.flatten(1)], dim=1).cpu()
-        return [item[1 : 1 + ROW_WIDTH * int(item[0])].view(-1, ROW_WIDTH) for item in packed]

@@ -1,0 +1,238 @@
+"""Handlers on a CUDA device: pinned arenas, recorded batches, a bounded share of its memory.
+
+A client's arena is pinned once, so that the device fetches uint8 items from where the client's
+decoder put them, while it computes something else. Batches have few sizes; where a handler has
+`predict_fixed`, each size is recorded as a CUDA graph, and a batch is one call instead of some
+hundred (PyTorch documentation, "CUDA semantics", "CUDA Graphs").
+
+What must stay true: the process keeps to its share of the memory whatever is free, its CUDA context
+included; recording happens before clients are served, by the launcher thread alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from carpool.errors import ModelError
+from carpool.host.backends.base import DeviceLost, OutOfMemory, ProcessSpoiled
+from carpool.host.backends.cuda_graphs import RecordedBatches
+from carpool.host.backends.device_errors import device_errors, says_device_error
+from carpool.host.backends.pinning import PinnedArenas
+from carpool.host.backends.torch_streams import StreamedBackend
+from carpool.host.config import HostConfig
+from carpool.host.shapes import BatchShapes, powers_of_two
+from carpool.vision.handler import FixedRows, Handler, LoadContext
+
+_LOG = logging.getLogger("carpool.host")
+
+_cuda: Any = torch.cuda  # most of it has no types
+_MOST_CONTEXT = 1 << 30
+"""Of what a device has in use beside torch's allocator, so much may be this process's context and
+libraries. On a GPU of its own that is all of it; beside others it cannot be told whose it is."""
+_PAYS = 0.95
+"""A larger batch is worth its latency if an item of it takes at most so much of the time."""
+_TRIALS = 3
+
+
+class CudaBackend(StreamedBackend):
+    """One model on one CUDA device."""
+
+    def __init__(self, handler: Handler, config: HostConfig, generation: int) -> None:
+        """Take what is to be run; see `Backend`."""
+        super().__init__(handler, config, generation)
+        self._budget_bytes: int | None = None
+        self._context_bytes = 0
+        self._arenas = PinnedArenas(self.device)
+        self._records: RecordedBatches | None = None
+
+    def load_model(self, context: LoadContext) -> None:
+        """Take the device and its share of the memory, then load.
+
+        Raises:
+            DeviceLost: there is no such device, or it cannot be used.
+            ModelError: torch was built without CUDA, or the share holds no more than what CUDA
+                itself takes, or not the model.
+        """
+        if torch.version.cuda is None:
+            raise ModelError(
+                f"device {self.device} needs PyTorch with CUDA, and torch {torch.__version__} has "
+                "none: use an image with PyTorch's CUDA build"
+            )
+        try:
+            _cuda.init()
+            _cuda.set_device(self.device)
+            self._take_share()
+        except (RuntimeError, AssertionError) as error:
+            raise DeviceLost(f"device {self.device} cannot be used: {error}") from error
+        # Batches have few shapes, so that trying the algorithms once for each pays.
+        torch.backends.cudnn.benchmark = not self.config.deterministic
+        try:
+            with self.errors():
+                super().load_model(context)
+        except OutOfMemory as error:
+            raise ModelError(
+                f"the model does not fit the host's share of {self.device_name()} "
+                f"(spec.gpu.memory): {error}"
+            ) from error
+
+    def new_stream(self) -> Any:
+        """A stream of the device."""
+        return _cuda.Stream(self.device)
+
+    def new_event(self) -> Any:
+        """An event that is waited for asleep: tasks decode on the same cores."""
+        return _cuda.Event(blocking=True)
+
+    def device_name(self) -> str:
+        """The card's name."""
+        return torch.cuda.get_device_name(self.device)
+
+    def memory_budget(self) -> int | None:
+        """The share that was taken at load."""
+        return self._budget_bytes
+
+    def begin_peak(self) -> None:
+        """Count the peak of torch's allocator from here, without what it keeps from earlier."""
+        torch.cuda.empty_cache()
+        _cuda.reset_peak_memory_stats(self.device)
+
+    def peak_bytes(self) -> int:
+        """Most memory since then, of torch's allocator and of CUDA itself."""
+        return self._context_bytes + torch.cuda.max_memory_reserved(self.device)
+
+    def free_memory(self) -> None:
+        """Have the allocator return the blocks that nothing uses."""
+        torch.cuda.empty_cache()
+
+    def paying_batch(self) -> int:
+        """The smallest size whose items take hardly longer than those of the best."""
+        if self.config.max_batch is not None or self.config.batch_sizes:
+            return self.max_batch
+        seconds = {size: self._item_seconds(size) for size in self.shapes.sizes}
+        best = min(seconds.values())
+        return min(size for size, each in seconds.items() if _PAYS * each <= best)
+
+    def record_shapes(self) -> bool:
+        """Record a graph for every size."""
+        self.free_memory()
+        if "cuda_graphs" in self.config.without:
+            return False
+        records = RecordedBatches(self.handler.input_shape, self.device, self.compute_stream)
+        while True:
+            try:
+                with self.errors():
+                    recorded = records.record(self.handler.predict_fixed, self.shapes.sizes)
+            except OutOfMemory as error:
+                records.forget()
+                if self.max_batch == self.shapes.floor(1):
+                    _LOG.warning("batches run unrecorded: %s", error)
+                    return False
+                self.halve()
+            except RuntimeError as error:
+                # A program that looks at values cannot be recorded, and runs all the same.
+                _LOG.warning("batches run unrecorded: %s", error)
+                records.forget()
+                return False
+            else:
+                self._records = records if recorded else None
+                return recorded
+
+    def predict_now(self, items: torch.Tensor) -> FixedRows | Sequence[Any]:
+        """Replay the record of this size, where there is one."""
+        if self._records is not None and self.ahead:
+            found = self._records.replay(items)
+            if found is not None:
+                return found
+        return super().predict_now(items)
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """As `StreamedBackend.errors`; an error after which every call fails ends the process."""
+        try:
+            with device_errors():
+                yield
+        except RuntimeError as error:
+            if says_device_error(error) and not _answers(self.device):
+                raise ProcessSpoiled(str(error)) from error
+            raise
+
+    def attach(self, memory: NDArray[np.uint8]) -> None:
+        """Pin a client's arena."""
+        if "pinned_arenas" not in self.config.without:
+            self._arenas.pin(memory)
+
+    def detach(self, memory: NDArray[np.uint8]) -> None:
+        """Unpin it."""
+        self._arenas.unpin(memory)
+
+    def _choose_shapes(self) -> BatchShapes:
+        """Few sizes even where none were named: each is tuned, and recorded, for itself."""
+        if self.config.batch_sizes or self.config.deterministic:
+            return super()._choose_shapes()
+        return powers_of_two(self.max_batch)
+
+    def _timed(self, items: int) -> tuple[float, int]:
+        """As any backend, of the second batch: in the first cuDNN tries what takes far more."""
+        super()._timed(items)
+        return super()._timed(items)
+
+    def _take_share(self) -> None:
+        """Bound torch's allocator by the host's share less what CUDA itself takes."""
+        # A convolution loads cuDNN, so that it is counted.
+        tiny = torch.zeros(1, 8, 8, 8, device=self.device)
+        torch.nn.functional.conv2d(tiny, tiny)
+        torch.cuda.synchronize(self.device)
+        free, total = torch.cuda.mem_get_info(self.device)
+        outside = total - free - torch.cuda.memory_reserved(self.device)
+        self._context_bytes = max(0, min(outside, _MOST_CONTEXT))
+        share = share_bytes(self.config, total)
+        if share is None:
+            return
+        self._budget_bytes = share
+        room = share - self._context_bytes
+        if room <= 0:
+            raise ModelError(
+                f"the host's share of {self.device_name()} is {share >> 20} MiB, of which CUDA "
+                f"itself takes {self._context_bytes >> 20} (spec.gpu.memory)"
+            )
+        torch.cuda.set_per_process_memory_fraction(min(1.0, room / total), self.device)
+
+    def _item_seconds(self, size: int) -> float:
+        """The device's time for an item in a batch of so many, copies left out."""
+        shape = (size, *self.handler.input_shape)
+        items = torch.zeros(shape, dtype=torch.uint8, device=self.device)
+        times = []
+        with self.errors(), torch.inference_mode(), _cuda.stream(self.compute_stream):
+            for _ in range(_TRIALS):
+                begun, ended = (_cuda.Event(enable_timing=True) for _ in range(2))
+                begun.record(self.compute_stream)
+                self.predict_now(items)
+                ended.record(self.compute_stream)
+                ended.synchronize()
+                times.append(float(begun.elapsed_time(ended)) / 1e3)
+        return min(times) / size
+
+
+def share_bytes(config: HostConfig, total: int) -> int | None:
+    """The host's share of a device that has `total` bytes; None for no bound."""
+    if config.memory_bytes is not None:
+        return min(config.memory_bytes, total)
+    part = config.memory_fraction
+    # The whole of it is no bound: torch counts in parts of it, and would stop short of the end.
+    return None if part is None or part == 1 else int(part * total)
+
+
+def _answers(device: torch.device) -> bool:
+    """Whether the context is usable: after a sticky error every call fails the same way."""
+    try:
+        torch.cuda.synchronize(device)
+    except RuntimeError:
+        return False
+    return True

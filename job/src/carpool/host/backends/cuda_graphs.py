@@ -1,0 +1,102 @@
+"""Batches of a few sizes, recorded as CUDA graphs: one call each instead of some hundred.
+
+Source: PyTorch documentation, "CUDA semantics", "CUDA Graphs". All records share one pool of
+memory, since only one of them runs at a time; the largest is made first, so that the others fit
+into what it took. A record reads one input and writes its own outputs, always the same memory.
+
+What must stay true: replays and whatever reads their outputs are on one stream; recording happens
+while no other work is launched by its thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from carpool.vision.handler import FixedRows
+
+_cuda: Any = torch.cuda  # most of it has no types
+_REHEARSALS = 3
+"""Runs before a recording, in which cuDNN and cuBLAS choose what they will do."""
+
+Predict = Callable[[torch.Tensor], FixedRows | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    graph: Any
+    found: FixedRows
+
+
+class RecordedBatches:
+    """Records of one function.
+
+    Args:
+        item_shape: of the function's uint8 items.
+        device: where it computes.
+        stream: that it computes on.
+    """
+
+    def __init__(self, item_shape: Sequence[int], device: torch.device, stream: Any) -> None:
+        self._item_shape = tuple(item_shape)
+        self._device = device
+        self._stream = stream
+        self._records: dict[int, _Record] = {}
+        self._input = torch.empty(0)
+
+    def record(self, predict: Predict, sizes: Sequence[int]) -> bool:
+        """Record batches of these sizes, in ascending order.
+
+        Returns:
+            False where `predict` gives None, and so nothing was recorded.
+
+        Raises:
+            RuntimeError: no memory, or the function does what cannot be recorded; call `forget`.
+        """
+        self._input = torch.zeros(
+            (sizes[-1], *self._item_shape), dtype=torch.uint8, device=self._device
+        )
+        pool = _cuda.graph_pool_handle()
+        for size in reversed(sizes):
+            record = self._record(predict, self._input[:size], pool)
+            if record is None:
+                self.forget()
+                return False
+            self._records[size] = record
+        return True
+
+    def replay(self, items: torch.Tensor) -> FixedRows | None:
+        """Compute a batch as recorded (on the stream); None where its size has no record.
+
+        The result is overwritten by the next batch of any size.
+        """
+        record = self._records.get(len(items))
+        if record is None:
+            return None
+        self._input[: len(items)].copy_(items)
+        record.graph.replay()
+        return record.found
+
+    def forget(self) -> None:
+        """Drop all records; their memory goes back to torch's allocator."""
+        self._records.clear()
+        self._input = torch.empty(0)
+
+    def _record(self, predict: Predict, items: torch.Tensor, pool: Any) -> _Record | None:
+        graph = _cuda.CUDAGraph()
+        with torch.inference_mode(), _cuda.stream(self._stream):
+            for _ in range(_REHEARSALS):
+                if predict(items) is None:
+                    return None
+            self._stream.synchronize()
+            # Another thread pins clients' arenas meanwhile; that must not spoil the record.
+            try:
+                with _cuda.graph(graph, pool, self._stream, capture_error_mode="thread_local"):
+                    found = predict(items)
+            except RuntimeError as error:
+                # Ending a record that failed fails too, and would hide why.
+                raise error.__context__ or error from None
+        return None if found is None else _Record(graph, found)

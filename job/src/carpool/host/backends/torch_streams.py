@@ -1,0 +1,249 @@
+"""Batches on a device that computes by itself: copies there and back overlap the computation.
+
+One batch is uploaded while another is computed and a third one's rows come back, each on a stream
+of its own. It is written against the interface of streams and events that `torch.cuda` and
+`torch.cpu` have in common; on a CPU everything has happened when a call returns, so what is here
+runs, and is tested, where there is no GPU.
+
+What must stay true: a place belongs to one batch from `stage` until its rows are in main memory;
+and an item's rows are those of `Handler.predict`, also where `Handler.predict_fixed` is faster.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from carpool.host.backends.base import Items
+from carpool.host.backends.device_errors import device_errors
+from carpool.host.backends.handler_backend import check_fixed, check_rows
+from carpool.host.backends.torch import TorchBackend, to_host
+from carpool.host.config import HostConfig
+from carpool.vision.handler import UNKNOWN, FixedRows, Handler, LoadContext, Rows
+
+_LOG = logging.getLogger("carpool.host")
+
+_WATCHED_ITEMS = 256
+_MOST_UNKNOWN = 1 / 8
+"""Where of so many items a larger part is computed twice, `predict_fixed` is not worth its time."""
+
+
+class Place:
+    """Where one batch is: its items on the device, its rows there and in main memory.
+
+    Attributes:
+        items: uint8 [n, *item_shape] on the device.
+        uploaded, computed, downloaded: events of the batch that has this place.
+    """
+
+    def __init__(self, items: torch.Tensor, events: Sequence[Any]) -> None:
+        self.items = items
+        self.uploaded, self.computed, self.downloaded = events
+        self._leaving: FixedRows | None = None
+        self._arriving: FixedRows | None = None
+
+    def leave(self, found: FixedRows) -> FixedRows:
+        """Copy rows to where the device's next batch does not write (compute stream)."""
+        if self._leaving is None:
+            self._leaving = self._room(found)
+        return _copied(found, self._leaving)
+
+    def arrive(self, left: FixedRows) -> FixedRows:
+        """Copy them to main memory (download stream); complete when the stream has done it."""
+        if self._arriving is None:
+            self._arriving = self._room(left, device="cpu", pin_memory=left.rows.is_cuda)
+        return _copied(left, self._arriving)
+
+    def _room(self, like: FixedRows, **options: Any) -> FixedRows:
+        def room(tensor: torch.Tensor) -> torch.Tensor:
+            shape = (len(self.items), *tensor.shape[1:])
+            return torch.empty(shape, dtype=tensor.dtype, **({"device": tensor.device} | options))
+
+        return FixedRows(room(like.rows), room(like.counts))
+
+
+def _copied(source: FixedRows, room: FixedRows) -> FixedRows:
+    """Begin to copy into the first part of a larger room; that part."""
+    count = len(source.rows)
+    return FixedRows(
+        room.rows[:count].copy_(source.rows, non_blocking=True),
+        room.counts[:count].copy_(source.counts, non_blocking=True),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A batch on its way to the device: `items` of `size` are real, the rest pads it."""
+
+    place: Place
+    items: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A batch that the device works on.
+
+    Attributes:
+        staged: the batch.
+        found: rows on the device as `predict` gave them, or fixed ones on their way to main memory.
+    """
+
+    staged: Staged
+    found: FixedRows | Sequence[Any]
+
+
+class StreamedBackend(TorchBackend):
+    """One model on a device with streams; what depends on the kind of device is left to others.
+
+    Attributes:
+        ahead: whether `Handler.predict_fixed` is used: it is there, and pays.
+    """
+
+    default_max_batch = 64
+
+    def __init__(self, handler: Handler, config: HostConfig, generation: int) -> None:
+        """Take what is to be run; see `Backend`."""
+        super().__init__(handler, config, generation)
+        self.depth = 1 if "overlap" in config.without else 2
+        self._module = torch.get_device_module(self.device)
+        self._places: deque[Place] = deque()
+        # `predict` is for one thread at a time, and the collector may need it too.
+        self._predicting = threading.Lock()
+        self.ahead = True
+        self._seen = self._unknown = 0
+
+    def load_model(self, context: LoadContext) -> None:
+        """Load, and make the streams."""
+        self.upload_stream, self.compute_stream, self.download_stream, self.repeat_stream = (
+            self.new_stream() for _ in range(4)
+        )
+        super().load_model(context)
+
+    def new_stream(self) -> Any:
+        """A stream of the device."""
+        return self._module.Stream()
+
+    def new_event(self) -> Any:
+        """An event of the device."""
+        return self._module.Event()
+
+    def predict_now(self, items: torch.Tensor) -> FixedRows | Sequence[Any]:
+        """Have the device compute a batch (compute stream, launcher thread)."""
+        if self.ahead:
+            found = self.handler.predict_fixed(items)
+            if found is not None:
+                return found
+            self.ahead = False
+        return self.handler.predict(items)
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn the device's errors into what the launcher knows."""
+        with device_errors():
+            yield
+
+    def stage(self, parts: Sequence[Items], key: Hashable = None) -> Staged:  # noqa: ARG002 - a handler has one kind of items
+        """Begin to copy the parts, each from where it lies, to their place on the device."""
+        count = sum(len(part) for part in parts)
+        size = self.shapes.padded(count)
+        with self.errors(), self._module.stream(self.upload_stream):
+            place = self._free_place(size)
+            first = 0
+            for part in parts:
+                target = place.items[first : first + len(part)]
+                target.copy_(torch.from_numpy(part), non_blocking=True)
+                first += len(part)
+            place.items[count:size].zero_()
+            place.uploaded.record(self.upload_stream)
+        return Staged(place, count, size)
+
+    def launch(self, staged: Staged) -> Running:
+        """Begin to compute, and to bring back what has a known place."""
+        place = staged.place
+        stream = self._module.stream
+        with self.errors(), torch.inference_mode(), self._predicting, stream(self.compute_stream):
+            self.compute_stream.wait_event(place.uploaded)
+            found = self.predict_now(place.items[: staged.size])
+            if isinstance(found, FixedRows):
+                found = place.leave(check_fixed(found, staged.size, self.handler))
+            place.computed.record(self.compute_stream)
+            with stream(self.download_stream):
+                self.download_stream.wait_event(place.computed)
+                if isinstance(found, FixedRows):
+                    found = place.arrive(found)
+                place.downloaded.record(self.download_stream)
+        return Running(staged, found)
+
+    def collect(self, running: Running) -> list[Rows]:
+        """Wait for the rows."""
+        staged = running.staged
+        place = staged.place
+        with self.errors():
+            place.downloaded.synchronize()
+            if isinstance(running.found, FixedRows):
+                known = self._arrived(staged, running.found)
+                rows = check_rows(known, staged.items, self.handler)
+            else:
+                with self._module.stream(self.download_stream):
+                    found = to_host(running.found)
+                rows = check_rows(found, staged.size, self.handler)[: staged.items]
+        self._release(place)
+        return rows
+
+    def _arrived(self, staged: Staged, found: FixedRows) -> list[Any]:
+        """Rows of each item; of those that `predict_fixed` could not tell, from `predict`."""
+        items = staged.items
+        rows, counts = found.rows[:items].numpy(), found.counts[:items].tolist()
+        unknown = sum(count == UNKNOWN for count in counts)
+        self._watch(items, unknown)
+        exact: Sequence[Any] = ()
+        if unknown:
+            # All of the batch: its shape was proven to fit, and in no other shape would an item's
+            # rows be the same to the last bit.
+            stream = self._module.stream(self.repeat_stream)
+            with torch.inference_mode(), self._predicting, stream:
+                exact = to_host(self.handler.predict(staged.place.items[: staged.size]))
+        # Copied: the next batch of this place overwrites them.
+        return [
+            exact[index] if count == UNKNOWN else rows[index, :count].copy()
+            for index, count in enumerate(counts)
+        ]
+
+    def _watch(self, items: int, unknown: int) -> None:
+        """Give `predict_fixed` up where it does not pay."""
+        self._seen += items
+        self._unknown += unknown
+        if self._seen < _WATCHED_ITEMS:
+            return
+        if self._unknown > _MOST_UNKNOWN * self._seen:
+            _LOG.info(
+                "of %d items %d were computed twice: predict_fixed is not used any more",
+                self._seen,
+                self._unknown,
+            )
+            self.ahead = False
+        self._seen = self._unknown = 0
+
+    def _free_place(self, size: int) -> Place:
+        """A place for so many items: of an earlier batch, or a new one."""
+        while self._places:
+            place = self._places.popleft()
+            if len(place.items) >= size:
+                return place
+        items = torch.empty(
+            (size, *self.handler.input_shape), dtype=torch.uint8, device=self.device
+        )
+        return Place(items, [self.new_event() for _ in range(3)])
+
+    def _release(self, place: Place) -> None:
+        """Keep it for batches of any size; what failed or is small is left to the allocator."""
+        if len(place.items) >= self.max_batch:
+            self._places.append(place)

@@ -1,0 +1,200 @@
+"""A device with streams. torch has streams and events of a CPU too, and the same tests run on both.
+
+Where there is a GPU, they run on that too, with everything that `CudaBackend` adds.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+torch = pytest.importorskip("torch")
+
+from carpool.errors import HandlerError  # noqa: E402 - needs torch
+from carpool.host.backends.base import OutOfMemory  # noqa: E402 - as above
+from carpool.host.backends.cuda import CudaBackend  # noqa: E402 - as above
+from carpool.host.backends.torch_streams import StreamedBackend  # noqa: E402 - as above
+from carpool.host.config import HostConfig  # noqa: E402 - as above
+from carpool.host.launcher import Launcher, Loaded, Outcome  # noqa: E402 - as above
+from carpool.host.memory import ProcessMemory  # noqa: E402 - as above
+from carpool.host.model_files import ModelPaths  # noqa: E402 - as above
+from carpool.host.work import Batch, Part, Request  # noqa: E402 - as above
+from support.host_fixed_handler import BAD, HARD, Alone, Looks, Sums, Wide, sums  # noqa: E402
+from support.host_handlers import make_items  # noqa: E402 - as above
+
+pytestmark = pytest.mark.torch
+
+
+class OnCpu(StreamedBackend):
+    def device_name(self) -> str:
+        return "cpu with streams"
+
+    def begin_peak(self) -> None:
+        ProcessMemory.begin_peak()
+
+    def peak_bytes(self) -> int:
+        return ProcessMemory.peak_bytes()
+
+
+DEVICES = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda:0", marks=pytest.mark.cuda)])
+
+
+def made(device: str, handler: Sums, kind: type[OnCpu] = OnCpu, **fields: Any) -> StreamedBackend:
+    config = HostConfig(handler="", device=device, **({"max_batch": 8} | fields))
+    if device == "cpu":
+        return kind(handler, config, 1)
+    return CudaBackend(handler, config, 1)
+
+
+def loaded(device: str, handler: Sums | None = None, **fields: Any) -> StreamedBackend:
+    backend = made(device, handler or Sums({}), **fields)
+    backend.load(ModelPaths())
+    return backend
+
+
+def first_bytes(count: int, *firsts: int) -> np.ndarray:
+    items = make_items(count, seed=count)
+    items[: len(firsts), 0, 0, 0] = firsts
+    return items
+
+
+def assert_right(found: Sequence[np.ndarray], items: np.ndarray) -> None:
+    assert len(found) == len(items)
+    for rows, item in zip(found, items, strict=True):
+        np.testing.assert_array_equal(rows, sums(item))
+
+
+@DEVICES
+@settings(max_examples=40, deadline=None)
+@given(
+    cuts=st.lists(st.integers(1, 4), min_size=1, max_size=6),
+    hard=st.sets(st.integers(0, 23), max_size=3),
+    sizes=st.sampled_from([(), (24,), (2, 7, 24)]),
+)
+def test_rows_are_those_of_predict_however_a_batch_is_put_together(device, cuts, hard, sizes):
+    backend = loaded(device, max_batch=24, batch_sizes=sizes)
+    items = make_items(sum(cuts), seed=len(cuts))
+    items[[index for index in hard if index < len(items)], 0, 0, 0] = HARD
+    ends = np.cumsum(cuts)
+    assert_right(backend.run(np.split(items, ends[:-1])), items)
+
+
+@DEVICES
+def test_only_batches_whose_rows_are_not_known_ahead_are_computed_by_predict(device):
+    handler = Sums({})
+    backend = loaded(device, handler, batch_sizes=(4, 8))
+    del handler.exact[:]
+    backend.run([first_bytes(8)])
+    assert handler.exact == []
+    assert_right(backend.run([first_bytes(3, 1, HARD)]), first_bytes(3, 1, HARD))
+    assert handler.exact == [4], "all of the batch, as it was padded"
+
+
+@DEVICES
+def test_what_is_mostly_computed_twice_is_computed_by_predict_alone(device):
+    handler = Sums({})
+    backend = loaded(device, handler)
+    for _ in range(33):
+        backend.run([first_bytes(8, HARD, HARD)])
+    assert not backend.ahead
+    del handler.exact[:]
+    assert_right(backend.run([first_bytes(5, HARD)]), first_bytes(5, HARD))
+    assert handler.exact == [5]
+
+
+@DEVICES
+@pytest.mark.parametrize("handler", [Alone, Looks])
+def test_a_handler_without_predict_fixed_or_one_that_waits_runs_all_the_same(device, handler):
+    backend = loaded(device, handler({}))
+    assert_right(backend.run([first_bytes(6)]), first_bytes(6))
+
+
+@DEVICES
+def test_fixed_rows_are_held_against_the_contract(device):
+    with pytest.raises(
+        HandlerError, match=r"predict_fixed returned rows \[1, 1, 7\].*at most 4, 6"
+    ):
+        loaded(device, Wide({}))
+
+
+@DEVICES
+def test_an_error_of_predict_is_the_batchs_and_the_next_batch_is_right(device):
+    backend = loaded(device)
+    with pytest.raises(ValueError, match="a bad item"):
+        backend.run([first_bytes(4, BAD)])
+    assert_right(backend.run([first_bytes(8)]), first_bytes(8))
+
+
+def test_no_memory_is_told_by_its_type(monkeypatch):
+    backend = loaded("cpu")
+
+    def short(_: Any) -> None:
+        raise RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backend.handler, "predict_fixed", short)
+        with pytest.raises(OutOfMemory, match="ALLOC_FAILED"):
+            backend.run([first_bytes(8)])
+    assert_right(backend.run([first_bytes(8)]), first_bytes(8))
+
+
+@DEVICES
+def test_rows_that_were_given_are_not_overwritten_by_the_next_batch(device):
+    backend = loaded(device)
+    items = first_bytes(8)
+    first = backend.run([items])
+    backend.run([255 - items])
+    assert_right(first, items)
+
+
+def batch_of(items: np.ndarray) -> Batch:
+    request = Request(client=0, number=0, slot=0, items=len(items), deaths=0, arrived=0.0)
+    return Batch([Part(request, 0, len(items))])
+
+
+@pytest.mark.parametrize("without", [(), ("overlap",)])
+def test_while_one_batch_is_collected_the_next_is_launched(without):
+    """The second is launched although nobody has collected the first; without overlap it is not."""
+    started, may_collect = threading.Event(), threading.Event()
+    launched: SimpleQueue[int] = SimpleQueue()
+
+    class Observed(OnCpu):
+        def launch(self, staged: Any) -> Any:
+            found = super().launch(staged)
+            if started.is_set():
+                launched.put(staged.items)
+            return found
+
+        def collect(self, running: Any) -> Any:
+            if started.is_set():
+                assert may_collect.wait(30)
+            return super().collect(running)
+
+    backend = Observed(Sums({}), HostConfig(handler="", max_batch=8, without=without), 1)
+    posted: SimpleQueue[Any] = SimpleQueue()
+    launcher = Launcher(backend, posted.put)
+    launcher.start(ModelPaths)
+    assert isinstance(posted.get(timeout=30), Loaded)
+    started.set()
+    batches = [first_bytes(5), first_bytes(6)]
+    for items in batches:
+        launcher.submit(batch_of(items), [items])
+    assert launched.get(timeout=30) == 5
+    if without:
+        assert backend.depth == 1
+        assert launched.empty()
+    else:
+        assert launched.get(timeout=30) == 6
+    may_collect.set()
+    for items in batches:
+        outcome = posted.get(timeout=30)
+        assert isinstance(outcome, Outcome)
+        assert outcome.rows is not None
+        assert_right(outcome.rows, items)
