@@ -107,23 +107,19 @@ def missing(
     return [each for each in planned if each not in done]
 
 
-def share_bytes(cell: Cell, total: int | None = None) -> int | None:
+def share_bytes(cell: Cell) -> int | None:
     """What one process may take of the device for tensors; None for no bound.
 
     Args:
         cell: arms with copies share the budget among their tasks, the others have one process.
-        total: memory of the device, where known: no budget is larger.
 
     Returns:
         The budget less every process's context, divided; it may be negative.
     """
     if not cell.budget_gib:
         return None
-    budget = int(cell.budget_gib * GIB)
-    if total is not None:
-        budget = min(budget, total)
     processes = cell.tasks if cell.arm in COPIES else 1
-    return budget // processes - CONTEXT_BYTES
+    return int(cell.budget_gib * GIB) // processes - CONTEXT_BYTES
 
 
 def fewer_did_not_fit(cell: Cell, unfit: Collection[Cell]) -> Cell | None:

@@ -1,8 +1,8 @@
 """A model in this process, as the arms without Carpool's host run it: a good user's code.
 
 Half precision on a GPU, channels-last, no gradients, frames cross to the device as uint8 from
-pinned memory, algorithms chosen by trial (cudnn.benchmark) where shapes repeat. A lane has buffers and
-streams of its own, so that several threads of a process may use the one model.
+pinned memory, algorithms chosen by trial (cudnn.benchmark) where shapes repeat. A lane has buffers
+and streams of its own, so that several threads of a process may use the one model.
 
 What must stay true: all arms compute with the same `Handler` on the same items; only the way to it
 differs.
@@ -211,6 +211,11 @@ class _TorchEngine(Engine):
     def lane(self) -> Lane:
         return _TorchLane(self)
 
+    def recorded_lane(self, items: int) -> Lane:
+        if not self.cuda:
+            return super().recorded_lane(items)
+        return _RecordedLane(self, items)
+
     def weights_bytes(self) -> int:
         return self._weights
 
@@ -262,6 +267,49 @@ class _TorchLane(Lane):
             # A handler that gave rows of the device has been waited for by now; so has this.
             self._work.synchronize()
             return found
+
+
+class _RecordedLane(_TorchLane):
+    """Replays one size of batch, as Carpool's host does it."""
+
+    def __init__(self, engine: _TorchEngine, items: int) -> None:
+        super().__init__(engine)
+        # Imported here, with torch.
+        from carpool.host.backends.cuda_graphs import RecordedBatches  # noqa: PLC0415 - see above
+
+        self._records = RecordedBatches(engine.shape, engine.device, self._work)
+        self._arriving: tuple[Any, Any] | None = None
+        try:
+            with memory_errors(self._torch):
+                recorded = self._records.record(engine.handler.predict_fixed, [items])
+        except RuntimeError as error:
+            raise NotImplementedError(f"this model cannot be recorded: {error}") from error
+        if not recorded:
+            raise NotImplementedError("this model has predict alone")
+
+    def compute(self, staged: Any) -> list[Rows]:
+        torch, handler = self._torch, self._engine.handler
+        items, moved = staged
+        with memory_errors(torch), torch.inference_mode(), torch.cuda.stream(self._work):
+            self._work.wait_event(moved)
+            items.record_stream(self._work)
+            found = self._records.replay(items)
+            assert found is not None, "a batch of another size than was recorded"
+            if self._arriving is None:
+                self._arriving = tuple(
+                    torch.empty(each.shape, dtype=each.dtype, pin_memory=True)
+                    for each in (found.rows, found.counts)
+                )
+            rows, counts = self._arriving
+            rows.copy_(found.rows, non_blocking=True)
+            counts.copy_(found.counts, non_blocking=True)
+            self._work.synchronize()
+            if int(counts.min()) < 0:  # UNKNOWN
+                return as_rows(handler.predict(items))
+            return [
+                each[:count].numpy().copy()
+                for each, count in zip(rows, counts.tolist(), strict=True)
+            ]
 
 
 def as_rows(found: Sequence[Any]) -> list[Rows]:

@@ -12,6 +12,10 @@ TRIM = 0.1
 """Of the measured time, at its begin and at its end, that does not count."""
 
 
+class NothingAnswered(Exception):
+    """The time was too short for even one chunk; the message says how short."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """One chunk as its task saw it.
@@ -42,12 +46,12 @@ def steady(answers: Sequence[Answer], begin: float, end: float) -> dict[str, Any
         end: of the measured time.
 
     Raises:
-        ValueError: nothing was answered in the window.
+        NothingAnswered: nothing was answered in the window.
     """
     first, last = steady_window(begin, end)
     counted = [answer for answer in answers if first <= answer.done < last]
     if not counted:
-        raise ValueError(f"no chunk was answered in {last - first:g} s: measure for longer")
+        raise NothingAnswered(f"no chunk was answered in {last - first:g} s: measure for longer")
     return {
         "items_per_s": round(sum(answer.items for answer in counted) / (last - first), 3),
         "chunk_ms": latencies(counted),

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carpool.vision.darknet.handler import DarknetDetector
-from carpool.vision.handler import Handler, Image, LoadContext, Rows
+from carpool.vision.handler import FixedRows, Handler, Image, LoadContext, Rows
 
 HEAVY = "benchmarks.sharing.handlers:HeavyModel"
 SIMULATED = "benchmarks.sharing.handlers:SimulatedModel"
@@ -61,6 +61,7 @@ class HeavyModel(_Plain):
         from carpool.vision.torch.precision import dtype_for  # noqa: PLC0415 - imports torch
 
         device = torch.device(context.device)
+        self._counts = torch.int32
         self._dtype = dtype_for(context.precision, device)
         generator = torch.Generator(device).manual_seed(0)
         shape = (self._width, self._width)
@@ -74,6 +75,11 @@ class HeavyModel(_Plain):
     def predict(self, batch: Any) -> Sequence[Any]:
         """Per item three rows, the first values of the last layer; see `Handler.predict`."""
         return list(self._forward(batch).cpu())
+
+    def predict_fixed(self, batch: Any) -> FixedRows:
+        """The same, nothing waited for; see `Handler.predict_fixed`."""
+        rows = self._forward(batch)
+        return FixedRows(rows, rows.new_full((len(rows),), _ROWS, dtype=self._counts))
 
     def _forward(self, batch: Any) -> Any:
         from torch.nn import functional  # noqa: PLC0415 - imports torch
@@ -127,6 +133,15 @@ class FloatDarknet(DarknetDetector):
 
     def predict(self, batch: Any) -> Sequence[Any]:
         """Detect; see `Handler.predict`."""
-        import torch  # noqa: PLC0415 - only the host has torch
+        return super().predict(_pixels(batch))
 
-        return super().predict(batch.contiguous().view(torch.float32).to(torch.uint8))
+    def predict_fixed(self, batch: Any) -> FixedRows | None:
+        """The same, nothing waited for; see `Handler.predict_fixed`."""
+        return super().predict_fixed(_pixels(batch))
+
+
+def _pixels(batch: Any) -> Any:
+    """uint8 [n, h, w, 3] from the bytes of float32 values."""
+    import torch  # noqa: PLC0415 - only the host has torch
+
+    return batch.contiguous().view(torch.float32).to(torch.uint8)

@@ -26,7 +26,7 @@ from benchmarks.sharing.arms.grpc_clients import grpc_client
 from benchmarks.sharing.arms.grpc_server import serve
 from benchmarks.sharing.arms.loops import Manner, Trials, loop
 from benchmarks.sharing.arms.own_model import own_model
-from benchmarks.sharing.cells import COPIES, LOOPS, Cell, share_bytes
+from benchmarks.sharing.cells import COPIES, GIB, LOOPS, Cell, share_bytes
 from benchmarks.sharing.device_memory import DeviceMemory
 from benchmarks.sharing.engines import Engine, load_engine
 from benchmarks.sharing.figures import Answer, latencies, life_rate, steady, steady_window
@@ -98,11 +98,12 @@ def run_cell(
 
     Raises:
         DoesNotFit: the budget does not hold it.
+        NothingAnswered: the time was too short for a chunk.
         ArmFailed: a process of it failed.
     """
     with tempfile.TemporaryDirectory(prefix="cps") as folder:
         if cell.arm in LOOPS:
-            return _run_loop(cell, workload, settings, pool, Path(folder), best)
+            return _run_loop(cell, workload, settings, pool, Path(folder), best=best)
         if cell.arm == "a":
             return _run_lives(cell, workload, settings, pool, Path(folder))
         return _run_tasks(cell, workload, settings, pool, Path(folder))
@@ -114,7 +115,15 @@ def reference_rows(
     """Rows of all frames of the pool from a plain loop: what every arm must find."""
     chunk = min(8, settings.largest)
     with tempfile.TemporaryDirectory(prefix="cps") as folder:
-        load = partial(_load, workload, settings, None, chunk, settings.target.cores, Path(folder))
+        load = partial(
+            _load,
+            workload,
+            settings,
+            Path(folder),
+            share=None,
+            batch=chunk,
+            threads=settings.target.cores,
+        )
         with Process(
             life, partial(own_model, load, pool, chunk, warm_up=0), len(pool), chunk
         ) as one:
@@ -125,11 +134,11 @@ def reference_rows(
 def _load(
     workload: Workload,
     settings: Settings,
+    folder: Path,
+    *,
     share: int | None,
     batch: int,
     threads: int,
-    folder: Path,
-    *,
     shapes_repeat: bool = True,
 ) -> Engine:
     return load_engine(
@@ -148,7 +157,15 @@ def _own_model(
 ) -> MakeWay:
     # On a CPU each task has its share of the cores, at least one, as spark.task.cpus gives it.
     threads = max(1, settings.target.cores // cell.tasks)
-    load = partial(_load, workload, settings, share_bytes(cell), cell.chunk, threads, folder)
+    load = partial(
+        _load,
+        workload,
+        settings,
+        folder,
+        share=share_bytes(cell),
+        batch=cell.chunk,
+        threads=threads,
+    )
     return partial(own_model, load, pool, cell.chunk, warm_up=0 if cell.arm == "a" else _WARM_UP)
 
 
@@ -242,7 +259,7 @@ def _carpool(
             files={role: str(path) for role, path in workload.files.items()},
         ),
         device=settings.target.device,
-        memory_bytes=share_bytes(cell),
+        memory_bytes=_host_bytes(cell, settings),
         expected_clients=cell.tasks,
         request_items=min(cell.chunk, 16),
         **options,
@@ -279,7 +296,13 @@ def _grpc(
         reentrant = workload.model is not None
         workers, threads = (target.cores, 1) if reentrant else (1, target.cores)
     load = partial(
-        *(_load, workload, settings, share_bytes(cell), largest, threads, folder),
+        _load,
+        workload,
+        settings,
+        folder,
+        share=share_bytes(cell),
+        batch=largest,
+        threads=threads,
         shapes_repeat=not floats,
     )
     address = folder / "grpc.sock"
@@ -308,6 +331,13 @@ def _grpc(
             }
 
         yield _Made(partial(grpc_client, address, pool, cell.chunk, floats=floats), figures)
+
+
+def _host_bytes(cell: Cell, settings: Settings) -> int | None:
+    """The host's share of the device; on CUDA it counts its context itself."""
+    if settings.target.kind == "cuda":
+        return int(cell.budget_gib * GIB) or None
+    return share_bytes(cell)
 
 
 class _Watching:
@@ -422,6 +452,7 @@ def _run_loop(
     settings: Settings,
     pool: NDArray[np.uint8],
     folder: Path,
+    *,
     best: Manner | None,
 ) -> Result:
     target = settings.target
@@ -429,11 +460,13 @@ def _run_loop(
     if cell.arm == "e0" and not best:
         manners = [manner for manner in manners if manner.lanes == 1 or target.kind == "cpu"]
     largest = max(manner.batch for manner in manners)
-    load = partial(_load, workload, settings, None, largest, target.cores, folder)
+    load = partial(
+        _load, workload, settings, folder, share=None, batch=largest, threads=target.cores
+    )
     begun = time.monotonic()
     main: Callable[..., None] = partial(loop, clip=settings.clip, decoders=target.cores)
-    trials = Trials(manners, settings.trial_seconds)
-    with Process(main, load, pool, cell.arm, trials, settings.seconds) as process:
+    trials = Trials(manners, settings.trial_seconds, settings.seconds)
+    with Process(main, load, pool, cell.arm, trials) as process:
         figures = process.receive()
     rows = figures.pop("rows")
     copies = figures.pop("loads")

@@ -19,7 +19,7 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from benchmarks.sharing.figures import Answer
+from benchmarks.sharing.figures import Answer, NothingAnswered
 from benchmarks.sharing.frames import POOL
 from carpool.host.backends.base import OutOfMemory
 from carpool.host.process import die_with
@@ -131,6 +131,7 @@ class Process:
 
         Raises:
             DoesNotFit: it ran out of memory.
+            NothingAnswered: it measured for too short a time.
             ArmFailed: it raised, ended, or says nothing.
         """
         try:
@@ -142,6 +143,8 @@ class Process:
             raise ArmFailed(f"a process ended with {self.process.exitcode}") from None
         if kind == "unfit":
             raise DoesNotFit(value)
+        if kind == "nothing":
+            raise NothingAnswered(value)
         if kind == "failed":
             raise ArmFailed(value)
         return value
@@ -182,6 +185,8 @@ def _guarded(
         target(control, *args)
     except OutOfMemory as error:
         control.send(("unfit", str(error)))
+    except NothingAnswered as error:
+        control.send(("nothing", str(error)))
     except BaseException:  # noqa: BLE001 - whatever it is, the parent must hear of it
         with suppress(OSError):
             control.send(("failed", traceback.format_exc()))

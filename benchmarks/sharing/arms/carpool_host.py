@@ -22,7 +22,7 @@ from carpool.host.backends.base import OutOfMemory
 from carpool.host.client import Completed, HostClient, ItemFailure
 from carpool.vision.handler import Rows
 
-_LACKS_MEMORY = re.compile(r"share of the device|does not fit the device")
+_LACKS_MEMORY = re.compile(r"share of |does not fit the device")
 
 
 @dataclass(slots=True)

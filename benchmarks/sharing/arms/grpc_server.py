@@ -167,7 +167,8 @@ class SharedFrames:
     def frames(self, message: bytes) -> NDArray[np.uint8]:
         """The frames that a request means."""
         client, slot, items = REQUEST.unpack(message)
-        return self._clients[client][slot, :items]
+        found: NDArray[np.uint8] = self._clients[client][slot, :items]
+        return found
 
 
 def serve(

@@ -52,15 +52,17 @@ class Manner:
 
 @dataclass(frozen=True, slots=True)
 class Trials:
-    """What is tried, and for how long each.
+    """What is tried and measured, and for how long.
 
     Attributes:
         manners: to be tried.
         seconds: for each.
+        measured: seconds for the best.
     """
 
     manners: Sequence[Manner]
     seconds: float
+    measured: float
 
 
 def loop(
@@ -69,7 +71,6 @@ def loop(
     pool: Pool,
     kind: str,
     trials: Trials,
-    seconds: float,
     *,
     clip: Path | None = None,
     decoders: int = 1,
@@ -81,8 +82,7 @@ def loop(
         load: gives the model.
         pool: frames.
         kind: "e0", "e1" or "e2".
-        trials: what is tried first.
-        seconds: that are measured.
+        trials: what is tried and measured.
         clip: what e2 decodes.
         decoders: threads of e2 that decode.
     """
@@ -98,11 +98,11 @@ def loop(
         else:
             assert clip is not None
             run = lambda manner, how_long: _decoded(  # noqa: E731
-                lanes.of(manner), pool, manner, how_long, clip, decoders
+                lanes.of(manner), pool, manner, how_long, clip=clip, decoders=decoders
             )
         tried, best = [], (0.0, trials.manners[0])
         for manner in trials.manners:
-            with suppress(OutOfMemory):
+            with suppress(OutOfMemory, NotImplementedError):
                 run(manner, 0.0)
                 rate = round(run(manner, trials.seconds).rate(), 3)
                 tried.append(asdict(manner) | {"items_per_s": rate})
@@ -110,7 +110,7 @@ def loop(
         if not tried:
             raise OutOfMemory("not even the smallest batch fits")
         cpu = time.process_time()
-        measured = run(best[1], seconds)
+        measured = run(best[1], trials.measured)
         cpu = time.process_time() - cpu
         figures = measured.figures()
         items = sum(answer.items for answer in measured.answers)
@@ -254,6 +254,7 @@ def _decoded(
     pool: Pool,
     manner: Manner,
     seconds: float,
+    *,
     clip: Path,
     decoders: int,
 ) -> _Run:
@@ -303,6 +304,6 @@ def _frames(clip: Path) -> Iterator[NDArray[np.uint8]]:
                 given, image = video.read()
                 if not given:
                     break
-                yield image
+                yield np.asarray(image, np.uint8)
         finally:
             video.release()
