@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
+PYTHON ?= $(BIN)/python
 UV := VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv
 
 .PHONY: help
@@ -46,6 +47,18 @@ bench-host: setup ## Measure the model host on an idle machine; write docs/perfo
 	done
 	@$(BIN)/python -m benchmarks.host.plots
 	@$(BIN)/python -m benchmarks.host.page
+
+.PHONY: bench-sharing
+bench-sharing: setup ## Measure what sharing a model buys, on this processor and a simulated device (10 minutes)
+	@PYTHONPATH=job/src:tests $(BIN)/python -m benchmarks.sharing.bench_sharing
+	@$(BIN)/python -m benchmarks.sharing.plots
+	@$(BIN)/python -m benchmarks.sharing.page
+
+.PHONY: bench-gpu
+bench-gpu: ## The same on a GPU, in pieces: run it until nothing is missing (GPU_OPTIONS=--help; PYTHON=python3)
+	@PYTHONPATH=job/src:tests $(PYTHON) -m benchmarks.sharing.bench_gpu $(GPU_OPTIONS)
+	@PYTHONPATH=job/src:tests $(PYTHON) -m benchmarks.sharing.plots
+	@PYTHONPATH=job/src:tests $(PYTHON) -m benchmarks.sharing.page
 
 .PHONY: integration
 integration: setup ## Run the tests on a real Kubernetes API server (the first time builds it: minutes)

@@ -26,7 +26,7 @@ BLUE, LIGHT_BLUE, GREY, DARK, ORANGE, GREEN = (
     "#d9772b",
     "#3c8d57",
 )
-_STYLE = {
+STYLE = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -221,7 +221,7 @@ PLOTS: dict[str, Callable[[dict[str, Any]], plt.Figure]] = {
 
 def main(names: list[str]) -> None:
     for name in names or PLOTS:
-        with mpl.rc_context(_STYLE):
+        with mpl.rc_context(STYLE):
             figure = PLOTS[name](read(name))
             figure.tight_layout()
             # Without the date that matplotlib writes, equal records give equal files.

@@ -32,16 +32,22 @@ DEVICE = SimulatedDevice(
     base_ms=8.0, item_ms=2.0, weights_bytes=1 << 30, item_bytes=64 << 20, depth=2
 )
 """b = 4·a, a gigabyte of weights: chosen, not measured. A batch of 16 takes 40 ms."""
-LOAD_SECONDS = 1.0
+LOAD_SECONDS = 0.5
 
 
-def simulated_cells(tasks: Sequence[int], chunks: Sequence[int]) -> list[Cell]:
+def simulated_cells(
+    tasks: Sequence[int], chunks: Sequence[int], budgets: Sequence[float]
+) -> list[Cell]:
     """All arms; two budgets where there are copies, since these alone depend on it."""
-    copies = grid("simulated", arms="ab", tasks=tasks, chunks=chunks, budgets=(8, 16))
-    others = grid("simulated", arms=("c", "c+", "d"), tasks=tasks, chunks=chunks, budgets=(8,))
+    copies = grid("simulated", arms="ab", tasks=tasks, chunks=chunks, budgets=budgets)
+    ends = sorted({min(tasks), max(tasks)})
+    others = grid(
+        "simulated", arms=("c", "c+", "d"), tasks=ends, chunks=chunks, budgets=budgets[:1]
+    )
     most = max(tasks)
     ideas = [
-        Cell("simulated", "d", most, chunks[0], 8, idea) for idea in ("overlap", "shared_batches")
+        Cell("simulated", "d", most, chunks[0], budgets[0], idea)
+        for idea in ("overlap", "shared_batches")
     ]
     return [
         *copies,
@@ -53,14 +59,12 @@ def simulated_cells(tasks: Sequence[int], chunks: Sequence[int]) -> list[Cell]:
 
 def cpu_cells(tasks: int, chunk: int) -> list[Cell]:
     """YOLO-v3 in all arms, the others in those that say the most."""
-    some = ("b", "c+", "d", "e1")
-    cells = [
+    return [
         *_cpu("yolov3", ARMS, tasks, chunk),
-        *_cpu("light", some, tasks, chunk),
-        *_cpu("heavy", some, tasks, chunk),
+        *_cpu("light", ("b", "d"), tasks, chunk),
+        *_cpu("heavy", ("b", "c+", "d"), tasks, chunk),
+        Cell("yolov3", "d", tasks, chunk, 0, "uint8"),
     ]
-    ideas = ("shared_batches", "uint8")
-    return cells + [Cell("yolov3", "d", tasks, chunk, 0, idea) for idea in ideas]
 
 
 def _cpu(network: str, arms: Iterable[str], tasks: int, chunk: int) -> list[Cell]:
@@ -82,7 +86,7 @@ def run_simulated(options: argparse.Namespace, folder: Path, cores: int) -> int:
     )
     record = _record(options, "simulated", "simulated", settings)
     sweep = Sweep(record, {"simulated": settings}, {"simulated": workload})
-    cells = simulated_cells(options.tasks, options.chunks)
+    cells = simulated_cells(options.tasks, options.chunks, options.budgets)
     return _run(sweep, cells, options)
 
 
@@ -146,16 +150,19 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--without", nargs="*", choices=IDEAS, default=list(IDEAS))
     parser.add_argument("--networks", nargs="+", help="of yolov3, light, heavy, simulated")
-    parser.add_argument("--tasks", type=int, nargs="+", default=[1, 4, 16], help="simulated")
+    parser.add_argument("--tasks", type=int, nargs="+", default=[4, 8, 16], help="simulated")
     parser.add_argument("--chunks", type=int, nargs="+", default=[1, 8], help="simulated")
+    parser.add_argument(
+        "--budgets", type=float, nargs="+", default=[8, 16], help="simulated, GiB, ascending"
+    )
     parser.add_argument("--seconds", type=float, default=1.0, help="measured, simulated")
-    parser.add_argument("--task-items", type=int, default=64, help="of a task of (a), simulated")
+    parser.add_argument("--task-items", type=int, default=48, help="of a task of (a), simulated")
     parser.add_argument("--size", type=int, default=96, help="of YOLO-v3's input on the CPU")
     parser.add_argument("--layers", type=int, default=64, help="of the heavy model on the CPU")
     parser.add_argument("--cpu-tasks", type=int, default=4)
     parser.add_argument("--cpu-chunk", type=int, default=4)
-    parser.add_argument("--cpu-seconds", type=float, default=3.0)
-    parser.add_argument("--cpu-task-items", type=int, default=48)
+    parser.add_argument("--cpu-seconds", type=float, default=2.5)
+    parser.add_argument("--cpu-task-items", type=int, default=24)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the records")
     return parser

@@ -20,6 +20,8 @@ from benchmarks.host.record import spread
 from benchmarks.sharing.cells import Cell
 
 RESULTS = Path(__file__).resolve().parent / "results"
+NAMES = ("gpu", "simulated", "cpu")
+"""Of the records, in the order of the page."""
 _FIELDS = tuple(entry.name for entry in fields(Cell))
 
 
@@ -77,6 +79,12 @@ class SweepRecord:
     def runs_of(self, cell: Cell) -> list[dict[str, Any]]:
         """All runs of a cell."""
         return [run for run in self._document["runs"] if _cell(run) == cell]
+
+    def runs_of_arm(self, network: str, arm: str) -> list[dict[str, Any]]:
+        """All runs of an arm."""
+        return [
+            run for run in self._document["runs"] if (run["network"], run["arm"]) == (network, arm)
+        ]
 
     def add(self, cell: Cell, repeat: int, found: Mapping[str, Any]) -> None:
         """Add a run, and write the file."""

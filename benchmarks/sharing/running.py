@@ -31,7 +31,16 @@ from benchmarks.sharing.device_memory import DeviceMemory
 from benchmarks.sharing.engines import Engine, load_engine
 from benchmarks.sharing.figures import Answer, latencies, life_rate, steady, steady_window
 from benchmarks.sharing.handlers import FLOAT_BYTES
-from benchmarks.sharing.tasks import MakeWay, Process, Report, life, reports, task
+from benchmarks.sharing.tasks import (
+    PATIENCE,
+    ArmFailed,
+    MakeWay,
+    Process,
+    Report,
+    life,
+    reports,
+    task,
+)
 from benchmarks.sharing.workloads import Target, Workload
 from carpool.host.config import ModelFiles
 from carpool.host.inquiry import ask_figures
@@ -423,7 +432,9 @@ def _run_lives(
         for lane in range(cell.tasks):
             start(lane, 0)
         while len(measured) < cell.tasks:
-            ready = wait([process.control for process, _, _ in lanes.values()])
+            ready = wait([process.control for process, _, _ in lanes.values()], PATIENCE)
+            if not ready:
+                raise ArmFailed(f"no task ended for {PATIENCE:g} s")
             for lane, (process, since, number) in list(lanes.items()):
                 if process.control not in ready:
                     continue

@@ -23,6 +23,8 @@ from benchmarks.sharing.workloads import Workload
 from carpool.vision.handler import Rows
 
 SEED = 2026
+_LIVES = 60.0
+"""Seconds that a run of arm (a) may take, as long as none was made."""
 _LONGER = 3
 """Times that a cell is measured, each for three times as long, until something is answered."""
 
@@ -54,19 +56,35 @@ class Sweep:
         Args:
             cells: to be measured.
             repeats: of each.
-            until: seconds, monotonic; nothing begins later.
+            until: seconds, monotonic; nothing begins that would end later.
 
         Returns:
             How many runs are still missing.
         """
         planned = missing(order(cells, repeats, SEED), self.record.done())
-        for number, (cell, repeat) in enumerate(planned):
-            if time.monotonic() >= until:
-                return len(planned) - number
+        left = len(planned)
+        for cell, repeat in planned:
+            # What takes too long for the time that is left waits for the next command.
+            if time.monotonic() + self._expected(cell) > until:
+                continue
             found = self._measure(cell)
             self.record.add(cell, repeat, found)
+            left -= 1
             print(_line(cell, found), flush=True)
-        return 0
+        return left
+
+    def _expected(self, cell: Cell) -> float:
+        """Seconds that a run will take: as the longest of its kind, or for lives a guess."""
+        if fewer_did_not_fit(cell, self.record.unfit()):
+            return 0.0
+        guess = _LIVES if cell.arm == "a" else 0.0
+        own = [run["wall_s"] for run in self.record.runs_of(cell) if "wall_s" in run]
+        arm = [
+            run["wall_s"]
+            for run in self.record.runs_of_arm(cell.network, cell.arm)
+            if "wall_s" in run
+        ]
+        return float(max(own or arm or [guess]))
 
     def _measure(self, cell: Cell) -> dict[str, Any]:
         if smaller := fewer_did_not_fit(cell, self.record.unfit()):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -114,9 +115,15 @@ def answer_all(way: Way, chunks: Iterator[Chunk]) -> Report:
 
 
 class Process:
-    """A forked process that speaks through a pipe; ended, by force if need be, with the block."""
+    """A forked process that speaks through a pipe; ended, by force if need be, with the block.
+
+    Raises:
+        RuntimeError: this process has torch, whose threads and contexts do not outlive a fork.
+    """
 
     def __init__(self, target: Callable[..., None], *arguments: Any) -> None:
+        if "torch" in sys.modules:
+            raise RuntimeError("a process that has imported torch must not fork task processes")
         self.control, theirs = FORK.Pipe()
         self.process: BaseProcess = FORK.Process(
             target=_guarded,

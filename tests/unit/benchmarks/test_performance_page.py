@@ -1,4 +1,4 @@
-"""Every number of docs/performance.md is one of a record of benchmarks/host."""
+"""Every number of the pages of docs/ on performance is one of a record of a benchmark."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def check(folder: Path, page: str = "benchmarks.host.page") -> subprocess.Comple
     )
 
 
-@pytest.mark.parametrize("page", ["benchmarks.host.page", "benchmarks.cluster_page"])
+@pytest.mark.parametrize(
+    "page", ["benchmarks.host.page", "benchmarks.cluster_page", "benchmarks.sharing.page"]
+)
 def test_a_page_is_what_the_records_give(page):
     checked = check(ROOT, page)
     assert checked.returncode == 0, checked.stderr
@@ -56,3 +58,12 @@ def test_every_record_has_its_picture_and_the_page_shows_it():
     assert records == {path.stem for path in results.glob("*.png")}
     page = (ROOT / "docs" / "performance.md").read_text()
     assert all(f"results/{name}.png" in page for name in records)
+
+
+def test_every_record_of_sharing_has_its_picture_and_the_page_shows_it_or_says_what_is_missing():
+    results = ROOT / "benchmarks" / "sharing" / "results"
+    records = {path.stem for path in results.glob("*.json")}
+    assert records == {path.stem for path in results.glob("*.png")}
+    page = (ROOT / "docs" / "performance-of-sharing.md").read_text()
+    assert all(f"results/{name}.png" in page for name in records)
+    assert ("no figure of a GPU" in page) == ("gpu" not in records)

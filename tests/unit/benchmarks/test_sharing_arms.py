@@ -1,0 +1,94 @@
+"""Every arm of benchmarks/sharing runs, answers all, and finds the rows that the others find."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.sharing.cells import ARMS
+
+ROOT = Path(__file__).resolve().parents[3]
+ABSENT = ("pyspark", "pydantic", "pandas", "yaml", "scipy", "rich", "prometheus_client")
+"""What a machine that only measures does not have."""
+
+pytestmark = [pytest.mark.slow, pytest.mark.torch]
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """The environment of a machine without Spark: importing any of it fails, in all processes."""
+    folder = tmp_path / "bare"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.partition('.')[0] in {ABSENT!r}:\n"
+        "            raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+    )
+    places = [folder, ROOT / "job" / "src", ROOT / "tests"]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places))}
+
+
+def measure(environment: dict[str, str], program: str, *options: object) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.sharing.{program}", *map(str, options)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_all_arms_run_on_the_simulated_device_and_find_the_same(bare, tmp_path):
+    measure(
+        bare,
+        "bench_sharing",
+        *("--networks", "simulated", "--tasks", 2, "--chunks", 4, "--budgets", 4),
+        *("--repeats", 1, "--seconds", 0.5, "--task-items", 8, "--results", tmp_path),
+    )
+    record = json.loads((tmp_path / "simulated.json").read_text())
+    rows = {(row["arm"], row["without"]): row for row in record["cells"]}
+    ideas = {("d", "overlap"), ("d", "shared_batches")}
+    assert set(rows) == {(arm, "") for arm in ARMS} | ideas
+    assert all(row["same"] and row["items_per_s"]["median"] > 0 for row in rows.values())
+    assert all(row["difference"]["frames"] > 0 for row in rows.values())
+    copies = {arm: row["copies"] for (arm, _), row in rows.items()}
+    assert copies == {"a": 2, "b": 2} | dict.fromkeys(("c", "c+", "d", "e0", "e1", "e2"), 1)
+
+
+def test_copies_that_the_budget_does_not_hold_are_told(bare, tmp_path):
+    said = measure(
+        bare,
+        "bench_sharing",
+        *("--networks", "simulated", "--arms", "b", "--tasks", 2, 4, "--chunks", 4),
+        *("--budgets", 2, "--repeats", 1, "--results", tmp_path),
+    )
+    record = json.loads((tmp_path / "simulated.json").read_text())
+    assert [row["tasks"] for row in record["cells"] if row["unfit"]] == [2, 4]
+    assert "do not fit either" in said or said.count("share is") == 2
+
+
+def test_the_sweep_of_a_gpu_runs_on_a_processor_and_goes_on_where_it_ended(bare, tmp_path):
+    path = tmp_path / "gpu.json"
+    options = (
+        *("--device", "cpu", "--size", 32, "--width", 64, "--layers", 2, "--networks", "heavy"),
+        *("--arms", "b", "d", "e0", "--without", "--tasks", 2, "--chunks", 4, "--budgets", 16),
+        *("--largest", 4, "--repeats", 1, "--seconds", 0.5, "--record", path),
+    )
+    measure(bare, "bench_gpu", *options)
+    record = json.loads(path.read_text())
+    assert {row["arm"] for row in record["cells"]} == {"b", "d", "e0"}
+    assert all(row["same"] for row in record["cells"])
+    said = measure(bare, "bench_gpu", *options)
+    assert "0 runs are missing" in said
+    assert len(json.loads(path.read_text())["runs"]) == len(record["runs"])
