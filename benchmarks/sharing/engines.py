@@ -10,6 +10,8 @@ differs.
 
 from __future__ import annotations
 
+import ctypes
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +27,7 @@ from carpool.host.backends.base import OutOfMemory
 from carpool.vision.handler import LoadContext, Rows, handler_class
 
 Frames = NDArray[np.uint8]
-LARGEST_BATCH = 64
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 class Lane(ABC):
@@ -78,6 +80,9 @@ class Engine(ABC):
             NotImplementedError: device or model have no such way.
         """
         raise NotImplementedError(f"{type(self).__name__} records no batches ({items} items)")
+
+    def use_threads(self, count: int) -> None:  # noqa: B027 - for those that compute on a CPU
+        """Have threads that begin from now on compute each with so many threads of a CPU."""
 
     def device_bytes(self) -> int | None:
         """Most memory of the device that this process held; None where it cannot be said."""
@@ -184,12 +189,14 @@ class _TorchEngine(Engine):
         *,
         shapes_repeat: bool,
     ) -> None:
+        if target.kind == "cpu":
+            _tune()
         import torch  # noqa: PLC0415 - only processes that compute have torch
 
         self.torch = torch
         self.device = torch.device(target.device)
         self.shape = workload.shape
-        torch.set_num_threads(threads)
+        self.use_threads(threads)
         if self.cuda:
             torch.cuda.set_device(self.device)
             torch.backends.cudnn.benchmark = shapes_repeat
@@ -216,11 +223,27 @@ class _TorchEngine(Engine):
             return super().recorded_lane(items)
         return _RecordedLane(self, items)
 
+    def use_threads(self, count: int) -> None:
+        self.torch.set_num_threads(count)
+
     def weights_bytes(self) -> int:
         return self._weights
 
     def device_bytes(self) -> int | None:
         return self.torch.cuda.max_memory_reserved() if self.cuda else None
+
+
+def _tune() -> None:
+    """Tune allocator and threads as Carpool's host tunes its own process, before torch is there.
+
+    A fair opponent has them too: see `carpool.host.process`, which says what they are worth.
+    """
+    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+    libc = ctypes.CDLL(None)
+    # mallopt(3) takes an int; glibc before 2.35 refuses a threshold above 32 MiB.
+    if not libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30):
+        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 25)
+    libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 class _TorchLane(Lane):

@@ -40,8 +40,8 @@ _HEAD = """\
 differ. Neither needs Spark or Java: tasks are processes, and each asks for chunk after chunk of its
 frames, through Carpool's own client or in one of the ways that others have.
 
-* **(a)** one model per task: a process loads the model, computes its items, ends, and the next task
-  does the same. Its rate is over whole task lives, loads included, with so many tasks at once.
+* **(a)** one model per task: a process imports PyTorch, loads the model, computes its items, ends,
+  and the next task does the same. Its rate is over whole task lives, with so many tasks at once.
 * **(b)** one model per process, loaded once and kept warm, as `predict_batch_udf` keeps it.
 * **(c)** a model server in Python, spoken to by gRPC: float32 pixels in the message, a window of
   5 ms in which a batch waits for more. **(c+)** the same at its best: uint8 in shared memory,
@@ -51,7 +51,8 @@ frames, through Carpool's own client or in one of the ways that others have.
   (the roof for all of the above), **(e2)** a loop that decodes too. Each with its best batch.
 
 All arms compute with the same handler, in the same precision, channels-last, without gradients; all
-but (c) move uint8; (b) uploads from pinned memory on a GPU, as (c+) and the loops do. Frames are
+but (c) move uint8; (b) uploads from pinned memory on a GPU, as (c+) and the loops do; on a processor
+all have the allocator tuned as Carpool's host tunes its own. Frames are
 decoded before the clock starts but in (e2), and each arm copies each frame once to where it needs
 it. All tasks are ready before the clock starts, and the first and last tenth of the time do not
 count, but in (a). Chance orders the runs anew in each repetition. Every arm's rows were compared

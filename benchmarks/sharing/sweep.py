@@ -20,6 +20,7 @@ from benchmarks.sharing.record import SweepRecord, difference
 from benchmarks.sharing.running import Result, Settings, reference_rows, run_cell
 from benchmarks.sharing.tasks import ArmFailed, DoesNotFit
 from benchmarks.sharing.workloads import Workload
+from carpool.errors import CarpoolError
 from carpool.vision.handler import Rows
 
 SEED = 2026
@@ -95,7 +96,7 @@ class Sweep:
             result = self._long_enough(cell, workload, settings)
         except DoesNotFit as error:
             return {"unfit": str(error)}
-        except (ArmFailed, NothingAnswered) as error:
+        except (ArmFailed, NothingAnswered, CarpoolError) as error:
             self.bad += 1
             return {"failed": str(error)}
         tolerance = self._tolerance(workload, settings)

@@ -11,6 +11,7 @@ this is the roof for arm (d), not a slower loop.
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 import time
@@ -149,8 +150,10 @@ class _Lanes:
         self._engine = engine
         self._plain: list[Lane] = []
         self._recorded: dict[int, list[Lane]] = {}
+        self._cores = len(os.sched_getaffinity(0))
 
     def of(self, manner: Manner) -> list[Lane]:
+        self._engine.use_threads(max(1, self._cores // manner.lanes))
         found = self._recorded.setdefault(manner.batch, []) if manner.recorded else self._plain
         while len(found) < manner.lanes:
             found.append(self._make(manner))

@@ -1,4 +1,4 @@
-"""What the other arms of benchmarks/sharing stand on: the server's batches, the simulated time line."""
+"""What arms of benchmarks/sharing stand on: the server's batches, the simulated time line."""
 
 from __future__ import annotations
 
