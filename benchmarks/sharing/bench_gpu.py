@@ -4,6 +4,8 @@ Needs no Spark and no Java: tasks are processes, with Carpool's own client. The 
 command measures for some minutes at most and the next one goes on where it ended: the record holds
 each run as soon as it is made. Each cell is measured once before any is measured twice, in random
 order. What is to be measured first can be chosen: by arms, networks, tasks, chunks and budgets.
+Arms with one copy of the model need not be measured with every budget: the page takes the figure
+with the largest budget below, which is no better for them.
 
 Writes results/gpu.json.
 
@@ -87,16 +89,17 @@ def manners(largest: int, *, cuda: bool) -> Sequence[Manner]:
 
 
 def device_name(device: str) -> str:
-    """The card's name, from its driver: this process must stay without CUDA, since it forks."""
+    """The card's name, told by another process: this one must not have torch, since it forks."""
     if not device.startswith("cuda"):
         return device
+    question = f"import torch; print(torch.cuda.get_device_name({device!r}))"
     asked = subprocess.run(
-        ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
-        capture_output=True,
-        text=True,
-        check=True,
+        [sys.executable, "-c", question], capture_output=True, text=True, check=False
     )
-    return asked.stdout.splitlines()[0].strip()
+    if asked.returncode != 0:
+        last = asked.stderr.strip().rpartition("\n")[2]
+        sys.exit(f"{device} cannot be used: {last}; --device cpu tries the program out")
+    return asked.stdout.strip()
 
 
 def arguments() -> argparse.ArgumentParser:

@@ -55,30 +55,33 @@ class Difference:
 
     Attributes:
         frames: compared.
+        rows: of the reference that these frames have.
         largest: difference of a value of paired rows.
         unpaired: share of rows, of both sides, without a partner.
     """
 
     frames: int
+    rows: int
     largest: float
     unpaired: float
 
     def within(self, tolerance: Tolerance) -> bool:
         """Whether it is the same, and something was compared at all."""
-        return self.frames > 0 and self.unpaired <= tolerance.unpaired
+        return self.rows > 0 and self.unpaired <= tolerance.unpaired
 
 
 def compare(
     found: Mapping[int, Rows], reference: Mapping[int, Rows], tolerance: Tolerance
 ) -> Difference:
     """Compare the rows of frames, by number; frames that were not found do not count."""
-    largest, unpaired, total = 0.0, 0, 0
+    largest, unpaired, total, expected = 0.0, 0, 0, 0
     for number, rows in found.items():
         differences = paired(rows, reference[number], tolerance)
         largest = max([largest, *differences])
         unpaired += len(rows) + len(reference[number]) - 2 * len(differences)
         total += len(rows) + len(reference[number])
-    return Difference(len(found), largest, unpaired / total if total else 0.0)
+        expected += len(reference[number])
+    return Difference(len(found), expected, largest, unpaired / total if total else 0.0)
 
 
 def paired(rows: Rows, reference: Rows, tolerance: Tolerance) -> list[float]:

@@ -51,13 +51,14 @@ frames, through Carpool's own client or in one of the ways that others have.
   (the roof for all of the above), **(e2)** a loop that decodes too. Each with its best batch.
 
 All arms compute with the same handler, in the same precision, channels-last, without gradients; all
-but (c) move uint8; (b) uploads from pinned memory on a GPU, as (c+) and the loops do; on a processor
-all have the allocator tuned as Carpool's host tunes its own. Frames are
-decoded before the clock starts but in (e2), and each arm copies each frame once to where it needs
-it. All tasks are ready before the clock starts, and the first and last tenth of the time do not
-count, but in (a). Chance orders the runs anew in each repetition. Every arm's rows were compared
-with a plain loop's. A cell's figure is the median of its runs (quartiles). "Too many" are copies of
-the model for the budget, which was found by trying. CPU time is of all processes of the arm.
+but (c) move uint8; (b) uploads from pinned memory on a GPU, as (c+) and the loops do; on a
+processor all have the allocator tuned as Carpool's host tunes its own. Frames are decoded before
+the clock starts but in (e2), and each arm copies each frame once to where it needs it. All tasks
+are ready before the clock starts, and the first and last tenth of the time do not count, but in
+(a). Chance orders the runs anew in each repetition. Every arm's rows but those of (e2), which has
+other frames, were compared with a plain loop's. A cell's figure is the median of its runs
+(quartiles). "Too many" are copies of the model for the budget, which was found by trying. CPU time
+is of all processes of the arm.
 """
 
 _ABSENT = """\
@@ -328,10 +329,11 @@ def _sameness(record: dict[str, Any]) -> str:
     unpaired = max((row["difference"]["unpaired"] for row in rows), default=0.0)
     wrong = [row for row in rows if not row["same"]]
     failed = [row for row in record["cells"] if "failed" in row]
+    fewest = min((row["difference"]["rows"] for row in rows), default=0)
     text = (
-        f"Rows of {len(rows)} cells were compared with the reference's: the largest difference "
-        f"of a value is {largest:.3g}, and at most {100 * unpaired:.2g} % of the rows have no "
-        "partner. "
+        f"Rows of {len(rows)} cells were compared with the reference's, at least {fewest} in each: "
+        f"the largest difference of a value is {largest:.3g}, and at most {100 * unpaired:.2g} % "
+        "of the rows have no partner. "
     )
     text += f"**{len(wrong)} cells are out of tolerance.** " if wrong else "All within tolerance. "
     return text + (f"**{len(failed)} cells failed.**\n" if failed else "No cell failed.\n")

@@ -22,6 +22,8 @@ from benchmarks.sharing.cells import Cell
 RESULTS = Path(__file__).resolve().parent / "results"
 NAMES = ("gpu", "simulated", "cpu")
 """Of the records, in the order of the page."""
+_OVER_RUNS = {"frames": min, "rows": min, "largest": max, "unpaired": max}
+"""What is shown of a cell's comparisons: the fewest that were compared, the largest difference."""
 _FIELDS = tuple(entry.name for entry in fields(Cell))
 
 
@@ -139,10 +141,12 @@ def summaries(runs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         row["copies"] = max(run["copies"] for run in good)
         if manners := [run["manner"] for run in good if "manner" in run]:
             row["manner"] = manners[0]
-        row["difference"] = {
-            name: max(run["difference"][name] for run in good) for name in ("largest", "unpaired")
-        } | {"frames": min(run["difference"]["frames"] for run in good)}
-        row["same"] = all(run["same"] for run in good)
+        if compared := [run["difference"] for run in good if "difference" in run]:
+            row["difference"] = {
+                name: least_or_most(each[name] for each in compared)
+                for name, least_or_most in _OVER_RUNS.items()
+            }
+            row["same"] = all(run["same"] for run in good)
         yield row
 
 

@@ -124,7 +124,9 @@ def loop(
             "weights_bytes": engine.weights_bytes(),
             "device_bytes": engine.device_bytes(),
         }
-        control.send(("report", figures | {"rows": measured.rows}))
+        # (e2) computes other frames than the pool's, so there is nothing to compare them with.
+        pooled = {number: found for number, found in measured.rows.items() if number < POOL}
+        control.send(("report", figures | {"rows": {} if kind == "e2" else pooled}))
 
 
 @dataclass(slots=True)
@@ -209,7 +211,11 @@ def _resident(lanes: Sequence[Lane], pool: Pool, manner: Manner, seconds: float)
 
 
 def _fed(lanes: Sequence[Lane], manner: Manner, seconds: float, feed: Callable[[], Feed]) -> _Run:
-    """Each lane fills and stages a batch, then waits for the one before it."""
+    """Each lane fills and stages a batch, then waits for the one before it.
+
+    The rows are those of the first frames of the first lane, by their place in its feed.
+    """
+    rows: dict[int, Any] = {}
 
     def work(number: int, end: float) -> list[Answer]:
         lane, fill = lanes[number], feed()
@@ -225,14 +231,16 @@ def _fed(lanes: Sequence[Lane], manner: Manner, seconds: float, feed: Callable[[
                 following = lane.stage(buffers[turn % 2])
                 turn += 1
             if staged is not None:
-                lane.compute(staged)
+                found = lane.compute(staged)
                 answered = time.monotonic()
+                if number == 0 and len(rows) < POOL:
+                    rows.update(enumerate(found, len(rows)))
                 answers.append(Answer(answered, manner.batch, answered - begun))
             if following is None:
                 return answers
             staged, begun = following, now
 
-    return _Run(*_in_threads(manner.lanes, seconds, work), {})
+    return _Run(*_in_threads(manner.lanes, seconds, work), rows)
 
 
 def _copy(pool: Pool) -> Feed:

@@ -60,8 +60,11 @@ def test_all_arms_run_on_the_simulated_device_and_find_the_same(bare, tmp_path):
     rows = {(row["arm"], row["without"]): row for row in record["cells"]}
     ideas = {("d", "overlap"), ("d", "shared_batches")}
     assert set(rows) == {(arm, "") for arm in ARMS} | ideas
-    assert all(row["same"] and row["items_per_s"]["median"] > 0 for row in rows.values())
-    assert all(row["difference"]["frames"] > 0 for row in rows.values())
+    assert all(row["items_per_s"]["median"] > 0 for row in rows.values())
+    compared = {
+        row["arm"] for row in rows.values() if row.get("same") and row["difference"]["rows"]
+    }
+    assert compared == set(ARMS) - {"e2"}
     copies = {arm: row["copies"] for (arm, _), row in rows.items()}
     assert copies == {"a": 2, "b": 2} | dict.fromkeys(("c", "c+", "d", "e0", "e1", "e2"), 1)
 
