@@ -88,6 +88,24 @@ class Looks(Sums):
         return super().predict_fixed(batch)
 
 
+class Miscounts(Sums):
+    """Breaks the contract: it counts rows that it does not give. Parameters: `count`."""
+
+    def predict_fixed(self, batch: torch.Tensor) -> FixedRows | None:
+        found = super().predict_fixed(batch)
+        assert found is not None
+        return FixedRows(found.rows, found.counts * 0 + self._parameters["count"])
+
+
+class Half(Sums):
+    """Breaks the contract: its rows are of another type."""
+
+    def predict_fixed(self, batch: torch.Tensor) -> FixedRows | None:
+        found = super().predict_fixed(batch)
+        assert found is not None
+        return FixedRows(found.rows.bfloat16(), found.counts)
+
+
 class Wide(Sums):
     """Breaks the contract: its rows are too wide."""
 

@@ -44,6 +44,7 @@ class Convolution(Handler):
     def load(self, context: LoadContext) -> None:
         import torch
 
+        torch.backends.cudnn.allow_tf32 = False  # compared with numpy
         module = torch.nn.Conv2d(3, 8, 3)
         with torch.no_grad():
             values = torch.arange(module.weight.numel(), dtype=torch.float32) % 7 - 3

@@ -1,4 +1,4 @@
-"""A torch handler on the CPU, through a real host."""
+"""A torch handler through a real host: on the CPU, and on a GPU where there is one."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from support.host_handlers import GATED, OUTPUT_ROWS, ROW_WIDTH, SHAPE, make_ite
 from support.host_process import (
     PATIENCE,
     TESTS,
+    Gate,
     RunningHost,
     arenas_mapped,
     config,
@@ -33,9 +34,15 @@ from support.host_torch_handler import HANGS, MEETS, expected
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
+DEVICES = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda:0", marks=pytest.mark.cuda)])
+
 
 def torch_config(**fields: Any) -> HostConfig:
     return replace(config(**fields), handler="support.host_torch_handler:Convolution")
+
+
+def gated(device: str, barrier: Gate) -> HostConfig:
+    return torch_config(device=device, parameters=barrier.parameters)
 
 
 def submit(client: HostClient, items: np.ndarray) -> None:
@@ -64,8 +71,10 @@ def infer(client: HostClient, items: np.ndarray) -> list[Any]:
     return done.rows
 
 
-def test_torch_rows_are_those_of_numpy_and_a_bad_item_fails_alone() -> None:
-    with RunningHost(torch_config(parameters={"bad": 99})) as host, host.client() as client:
+@DEVICES
+def test_torch_rows_are_those_of_numpy_and_a_bad_item_fails_alone(device: str) -> None:
+    settings = torch_config(device=device, parameters={"bad": 99})
+    with RunningHost(settings) as host, host.client() as client:
         items = make_items(11, 0)
         for rows, item in zip(infer(client, items), items, strict=True):
             assert not isinstance(rows, ItemFailure)
@@ -74,13 +83,17 @@ def test_torch_rows_are_those_of_numpy_and_a_bad_item_fails_alone() -> None:
         failed = [isinstance(rows, ItemFailure) for rows in infer(client, items)]
         assert failed == [index == 4 for index in range(11)]
         figures = client.statistics()
-        assert figures["max_batch"] == 8
-        assert figures["model"]["device"] == "cpu, 1 threads"
+        if device == "cpu":
+            assert figures["max_batch"] == 8
+            assert figures["model"]["device"] == "cpu, 1 threads"
+        else:
+            assert figures["model"]["device"] == torch.cuda.get_device_name(device)
         assert figures["model"]["weights_bytes"] == 4 * (8 * 3 * 3 * 3 + 8)
 
 
-def test_deterministic_rows_do_not_depend_on_companions() -> None:
-    settings = torch_config(deterministic=True, max_batch=6)
+@DEVICES
+def test_deterministic_rows_do_not_depend_on_companions(device: str) -> None:
+    settings = torch_config(device=device, deterministic=True, max_batch=6)
     with RunningHost(settings) as host, host.client() as client:
         items = make_items(13, 1)
         together = infer(client, items)
@@ -88,8 +101,9 @@ def test_deterministic_rows_do_not_depend_on_companions() -> None:
         assert all(map(np.array_equal, together, singly))
 
 
-def test_killed_in_the_middle_of_a_batch_it_costs_nobody_a_request() -> None:
-    with gate() as barrier, RunningHost(torch_config(parameters=barrier.parameters)) as host:
+@DEVICES
+def test_killed_in_the_middle_of_a_batch_it_costs_nobody_a_request(device: str) -> None:
+    with gate() as barrier, RunningHost(gated(device, barrier)) as host:
         clients = [host.client() for _ in range(2)]
         child = host.child()
         submit(clients[0], first_byte(4, 0, GATED))
@@ -104,8 +118,11 @@ def test_killed_in_the_middle_of_a_batch_it_costs_nobody_a_request() -> None:
         assert host.statistics()["generation"] == 2
 
 
-def test_a_batch_that_hangs_is_noticed_and_runs_again(tmp_path: Path) -> None:
-    settings = torch_config(parameters={"hang_once": str(tmp_path / "once")}, watchdog_seconds=1.0)
+@DEVICES
+def test_a_batch_that_hangs_is_noticed_and_runs_again(device: str, tmp_path: Path) -> None:
+    settings = torch_config(
+        device=device, parameters={"hang_once": str(tmp_path / "once")}, watchdog_seconds=1.0
+    )
     with RunningHost(settings) as host, host.client() as client, host.client() as other:
         submit(client, first_byte(3, 0, HANGS))
         submit(other, make_items(5, 1))
@@ -115,9 +132,10 @@ def test_a_batch_that_hangs_is_noticed_and_runs_again(tmp_path: Path) -> None:
         assert client.generation == 2
 
 
-def test_a_client_killed_while_torch_reads_its_memory_disturbs_nobody() -> None:
-    """On a CPU the tensor is the client's own memory: it must stay until the batch is done."""
-    with gate() as barrier, RunningHost(torch_config(parameters=barrier.parameters)) as host:
+@DEVICES
+def test_a_client_killed_while_torch_reads_its_memory_disturbs_nobody(device: str) -> None:
+    """The tensor is the client's own memory, or is copied from it: it stays until that is done."""
+    with gate() as barrier, RunningHost(gated(device, barrier)) as host:
         survivor, program = host.client(), "support.host_victims"
         submit(survivor, make_items(2, 0))
         assert_right(next(survivor.drain()))
@@ -130,7 +148,7 @@ def test_a_client_killed_while_torch_reads_its_memory_disturbs_nobody() -> None:
         ) as victim:
             barrier.wait()
             victim.kill()
-        assert host.statistics()["running"] == 8
+        assert host.statistics()["running"] == 8 or device != "cpu"
         assert arenas_mapped(child) == 2
         barrier.open()
         submit(survivor, make_items(5, 1))

@@ -145,6 +145,64 @@ def test_no_memory_is_told_by_its_type(monkeypatch):
     assert_right(backend.run([first_bytes(8)]), first_bytes(8))
 
 
+class Watched(OnCpu):
+    """Remembers what its streams and events were told, in order."""
+
+    told: list[str]
+
+    def new_event(self) -> Any:
+        backend = self
+
+        class Event(torch.cpu.Event):  # type: ignore[misc]  # torch has no types for it
+            def record(self, stream: Any = None) -> None:
+                backend.told.append("record")
+
+            def synchronize(self) -> None:
+                backend.told.append("wait")
+
+        return Event()
+
+
+@pytest.mark.parametrize("fails", ["stage", "launch"])
+def test_a_batch_fails_only_when_nothing_is_read_from_its_clients_any_more(fails, monkeypatch):
+    backend = made("cpu", Sums({}), Watched)
+    backend.told = []
+    backend.load(ModelPaths())
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("broken")
+
+    items = first_bytes(8)
+    with monkeypatch.context() as patch:
+        if fails == "stage":
+            patch.setattr(torch, "from_numpy", broken)
+            del backend.told[:]
+            with pytest.raises(RuntimeError, match="broken"):
+                backend.stage([items])
+        else:
+            staged = backend.stage([items])
+            patch.setattr(backend.handler, "predict_fixed", broken)
+            del backend.told[:]
+            with pytest.raises(RuntimeError, match="broken"):
+                backend.launch(staged)
+    assert backend.told == ["record", "wait"]
+    assert_right(backend.run([items]), items)
+
+
+def test_places_are_made_once(monkeypatch):
+    backend = loaded("cpu", batch_sizes=(2, 8))
+
+    def forbidden(size: int) -> Any:
+        raise AssertionError(f"a place for {size} items is made while clients wait")
+
+    monkeypatch.setattr(backend, "_new_place", forbidden)
+    for count in (1, 8, 3):
+        items = first_bytes(count)
+        staged = [backend.stage([items]) for _ in range(backend.depth)]
+        for one in staged:
+            assert_right(backend.collect(backend.launch(one)), items)
+
+
 @DEVICES
 def test_rows_that_were_given_are_not_overwritten_by_the_next_batch(device):
     backend = loaded(device)
@@ -189,7 +247,6 @@ def test_while_one_batch_is_collected_the_next_is_launched(without):
     assert launched.get(timeout=30) == 5
     if without:
         assert backend.depth == 1
-        assert launched.empty()
     else:
         assert launched.get(timeout=30) == 6
     may_collect.set()

@@ -62,11 +62,13 @@ def test_on_a_cpu_a_request_is_no_longer_than_what_is_computed_soon() -> None:
 
 
 def test_on_a_gpu_the_host_has_its_memory_or_its_part_of_a_gpu_whose_size_nobody_knows() -> None:
-    def share(**gpu: Any) -> tuple[int | None, float | None]:
+    def share(hosts: int = 1, **gpu: Any) -> tuple[int | None, float | None]:
         job = spec(spec__device="GPU", spec__gpu=gpu or None)
-        config = host_config(job, MODEL, device="cuda:0")
+        config = host_config(job, MODEL, hosts, device="cuda:0")
         return config.memory_bytes, config.memory_fraction
 
     assert share() == (None, 1.0)
     assert share(executorsPerGPU=4) == (None, 0.25)
     assert share(executorsPerGPU=4, memory="8Gi") == (8 << 30, None)
+    assert share(hosts=2, executorsPerGPU=4) == (None, 0.125)
+    assert share(hosts=2, memory="8Gi") == (4 << 30, None)

@@ -24,13 +24,21 @@ PARAMETERS = {
 }
 
 
+DEVICES = ["cpu", pytest.param("cuda:0", marks=pytest.mark.cuda)]
+
+
 @pytest.fixture
-def context(tmp_path):
+def device():
+    return "cpu"
+
+
+@pytest.fixture
+def context(tmp_path, device):
     cfg, weights = tmp_path / "all.cfg", tmp_path / "all.weights"
     cfg.write_text(ALL_LAYERS_CFG)
     write_weights(weights, random_weights(parse_network(ALL_LAYERS_CFG, "all.cfg"), seed=5))
     return LoadContext(
-        device="cpu", precision="Auto", model_path=cfg, max_batch=4, files={"weights": weights}
+        device=device, precision="Float32", model_path=cfg, max_batch=4, files={"weights": weights}
     )
 
 
@@ -43,8 +51,9 @@ def detect(context, batch, **parameters):
     import torch
 
     detector = DarknetDetector({**PARAMETERS, **parameters})
+    torch.backends.cudnn.allow_tf32 = False  # compared with numpy
     detector.load(context)
-    return [rows.numpy() for rows in detector.predict(torch.from_numpy(batch))]
+    return [rows.numpy() for rows in detector.predict(torch.from_numpy(batch).to(context.device))]
 
 
 @pytest.fixture
@@ -70,6 +79,7 @@ def test_it_is_found_by_its_reference():
 
 
 @pytest.mark.torch
+@pytest.mark.parametrize("device", DEVICES)
 def test_rows_are_those_of_a_second_implementation_best_first(context, batch):
     for rows, image in zip(detect(context, batch), batch, strict=True):
         boxes = propose(ALL_LAYERS_CFG, context.files["weights"], image)
@@ -81,6 +91,7 @@ def test_rows_are_those_of_a_second_implementation_best_first(context, batch):
 
 
 @pytest.mark.torch
+@pytest.mark.parametrize("device", DEVICES)
 def test_classes_that_are_not_wanted_are_dropped_before_the_limit_of_rows(
     context, batch, monkeypatch
 ):
@@ -94,6 +105,7 @@ def test_classes_that_are_not_wanted_are_dropped_before_the_limit_of_rows(
 
 
 @pytest.mark.torch
+@pytest.mark.parametrize("device", DEVICES)
 def test_a_frame_without_a_box_gives_rows_of_the_right_width(context, batch):
     assert [rows.shape for rows in detect(context, batch, scoreThreshold=1.0)] == [(0, 6)] * 4
 
@@ -119,6 +131,7 @@ def test_boxes_come_back_in_pixels_of_the_frame(resize):
 
 
 @pytest.mark.torch
+@pytest.mark.parametrize("device", DEVICES)
 def test_other_precisions_are_honoured(context, batch):
     single, brain = (
         detect(replaced(context, precision=precision), batch, scoreThreshold=0.0)

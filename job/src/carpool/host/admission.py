@@ -1,7 +1,8 @@
 """How a client becomes one: HELLO is checked, its arena is mapped, its credits are granted.
 
-Mapping an arena commits its memory, which takes a millisecond for every few megabytes; a thread of
-its own does it, so that the event loop keeps serving the others.
+Mapping an arena commits its memory, and a device may pin it, which takes a millisecond for every
+few megabytes; a thread of its own does it, and undoes it, so that the event loop keeps serving the
+others.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ class Admission:
 
     def release(self, arena: Arena) -> None:
         """The client has left, and nothing of its arena is on the device any more."""
-        self._backend.detach(arena.memory)
+        self._mapper.submit(self._backend.detach, arena.memory)
 
     def _check_budget(self, offer: Offer, form: SlotFormat) -> None:
         """Refuse what must not be committed: a sparse file of any size costs a client nothing."""

@@ -97,8 +97,8 @@ def host_config(
     )
     if device != "cpu":
         if spec.gpu is None or spec.gpu.memory is None:
-            return replace(config, memory_fraction=_part_of_gpu(spec))
-        return replace(config, memory_bytes=quantity_bytes(spec.gpu.memory))
+            return replace(config, memory_fraction=_part_of_gpu(spec) / hosts)
+        return replace(config, memory_bytes=quantity_bytes(spec.gpu.memory) // hosts)
     config = replace(config, request_items=_CPU_REQUEST_ITEMS)
     if spec.host.memory is None:
         return config

@@ -144,13 +144,13 @@ class Backend(ABC):
         """
 
     def attach(self, memory: NDArray[np.uint8]) -> None:  # noqa: B027 - for devices that need it
-        """Items in this memory, a client's arena, may be staged from now on; any thread.
+        """Items in this memory, a client's arena, may be staged from now on.
 
-        This is where a device pins it.
+        This is where a device pins it. Called by one thread, which computes nothing.
         """
 
     def detach(self, memory: NDArray[np.uint8]) -> None:  # noqa: B027 - for devices that need it
-        """Nothing in this memory will be staged again; any thread."""
+        """Nothing in this memory will be staged again; called by the thread of `attach`."""
 
 
 def gather(parts: Sequence[Items], shapes: BatchShapes) -> Items:

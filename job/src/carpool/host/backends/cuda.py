@@ -12,6 +12,7 @@ included; recording happens before clients are served, by the launcher thread al
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -21,12 +22,13 @@ import torch
 from numpy.typing import NDArray
 
 from carpool.errors import ModelError
-from carpool.host.backends.base import DeviceLost, OutOfMemory, ProcessSpoiled
+from carpool.host.backends.base import DeviceLost, LoadReport, OutOfMemory, ProcessSpoiled
 from carpool.host.backends.cuda_graphs import RecordedBatches
 from carpool.host.backends.device_errors import device_errors, says_device_error
 from carpool.host.backends.pinning import PinnedArenas
 from carpool.host.backends.torch_streams import StreamedBackend
 from carpool.host.config import HostConfig
+from carpool.host.model_files import ModelPaths
 from carpool.host.shapes import BatchShapes, powers_of_two
 from carpool.vision.handler import FixedRows, Handler, LoadContext
 
@@ -36,7 +38,7 @@ _cuda: Any = torch.cuda  # most of it has no types
 _MOST_CONTEXT = 1 << 30
 """Of what a device has in use beside torch's allocator, so much may be this process's context and
 libraries. On a GPU of its own that is all of it; beside others it cannot be told whose it is."""
-_PAYS = 0.95
+_PAYS = 0.99
 """A larger batch is worth its latency if an item of it takes at most so much of the time."""
 _TRIALS = 3
 
@@ -67,9 +69,11 @@ class CudaBackend(StreamedBackend):
             )
         try:
             _cuda.init()
-            _cuda.set_device(self.device)
+            _cuda.set_device(self.device.index or 0)
             self._take_share()
-        except (RuntimeError, AssertionError) as error:
+        except ModelError:
+            raise
+        except Exception as error:
             raise DeviceLost(f"device {self.device} cannot be used: {error}") from error
         # Batches have few shapes, so that trying the algorithms once for each pays.
         torch.backends.cudnn.benchmark = not self.config.deterministic
@@ -111,42 +115,77 @@ class CudaBackend(StreamedBackend):
         """Have the allocator return the blocks that nothing uses."""
         torch.cuda.empty_cache()
 
+    def load(self, model: ModelPaths) -> LoadReport:
+        """Load as any handler's backend; nothing is chosen and little is allocated afterwards."""
+        report = super().load(model)
+        # cuDNN remembers its choices for each thread; the collector, which rarely computes, would
+        # make them anew in the middle of the work.
+        torch.backends.cudnn.benchmark = False
+        # Kernels were loaded, and graphs made, outside of torch's allocator.
+        self._bound_allocator()
+        return report
+
     def paying_batch(self) -> int:
-        """The smallest size whose items take hardly longer than those of the best."""
+        """The smallest size whose items take hardly longer than those of larger ones."""
         if self.config.max_batch is not None or self.config.batch_sizes:
             return self.max_batch
-        seconds = {size: self._item_seconds(size) for size in self.shapes.sizes}
-        best = min(seconds.values())
-        return min(size for size, each in seconds.items() if _PAYS * each <= best)
+        chosen, best = self.max_batch, math.inf
+        for size in reversed(self.shapes.sizes):
+            seconds = self._item_seconds(size)
+            if _PAYS * seconds > best:
+                break  # smaller ones pay even less, and each costs time to be tuned
+            chosen, best = size, min(best, seconds)
+        return chosen
 
     def record_shapes(self) -> bool:
-        """Record a graph for every size."""
+        """Record a graph for every size, as far as memory reaches."""
         self.free_memory()
         if "cuda_graphs" in self.config.without:
-            return False
+            return super().record_shapes()
         records = RecordedBatches(self.handler.input_shape, self.device, self.compute_stream)
-        while True:
-            try:
-                with self.errors():
-                    recorded = records.record(self.handler.predict_fixed, self.shapes.sizes)
-            except OutOfMemory as error:
-                records.forget()
-                if self.max_batch == self.shapes.floor(1):
-                    _LOG.warning("batches run unrecorded: %s", error)
+        while (recorded := self._recorded(records)) is None:
+            records.forget()
+            if self.max_batch == self.shapes.floor(1):
+                _LOG.warning("batches run unrecorded: there is no memory for their records")
+                break
+            self.halve()
+        if recorded:
+            self._records = records
+        else:
+            super().record_shapes()
+        return bool(recorded)
+
+    def _recorded(self, records: RecordedBatches) -> bool | None:
+        """Record all sizes; False where that cannot be done, None where there is no memory."""
+        try:
+            with self.errors():
+                super().record_shapes()
+                if not records.record(self.handler.predict_fixed, self.shapes.sizes):
                     return False
-                self.halve()
-            except RuntimeError as error:
-                # A program that looks at values cannot be recorded, and runs all the same.
-                _LOG.warning("batches run unrecorded: %s", error)
-                records.forget()
-                return False
-            else:
-                self._records = records if recorded else None
-                return recorded
+                # What cannot be told ahead is computed beside the records.
+                self.run_unrecorded(self.max_batch)
+        except OutOfMemory:
+            return None
+        except RuntimeError as error:
+            # A program that looks at values cannot be recorded, and runs all the same.
+            _LOG.warning("batches run unrecorded: %s", error)
+            records.forget()
+            return False
+        return True
+
+    def run_unrecorded(self, size: int) -> None:
+        """Run `predict` on an empty batch, and wait for it."""
+        shape = (size, *self.handler.input_shape)
+        items = torch.zeros(shape, dtype=torch.uint8, device=self.device)
+        with torch.inference_mode(), _cuda.stream(self.compute_stream):
+            self.handler.predict(items)
+            self.compute_stream.synchronize()
 
     def predict_now(self, items: torch.Tensor) -> FixedRows | Sequence[Any]:
         """Replay the record of this size, where there is one."""
-        if self._records is not None and self.ahead:
+        if self._records is not None and not self.ahead:
+            self._records = None  # their memory is needed for batches that run unrecorded
+        if self._records is not None:
             found = self._records.replay(items)
             if found is not None:
                 return found
@@ -179,33 +218,42 @@ class CudaBackend(StreamedBackend):
         return powers_of_two(self.max_batch)
 
     def _timed(self, items: int) -> tuple[float, int]:
-        """As any backend, of the second batch: in the first cuDNN tries what takes far more."""
+        """As any backend, of batches after the first: in that one cuDNN tries what takes more."""
         super()._timed(items)
-        return super()._timed(items)
+        _, peak = super()._timed(items)
+        return self.grey_seconds(items), peak
 
     def _take_share(self) -> None:
-        """Bound torch's allocator by the host's share less what CUDA itself takes."""
+        """See what the device has, and bound torch's allocator."""
         # A convolution loads cuDNN, so that it is counted.
         tiny = torch.zeros(1, 8, 8, 8, device=self.device)
         torch.nn.functional.conv2d(tiny, tiny)
         torch.cuda.synchronize(self.device)
+        self._budget_bytes = share_bytes(self.config, torch.cuda.mem_get_info(self.device)[1])
+        self._bound_allocator()
+
+    def _bound_allocator(self) -> None:
+        """Let torch's allocator have the host's share less what CUDA itself takes now.
+
+        Raises:
+            ModelError: nothing is left.
+        """
         free, total = torch.cuda.mem_get_info(self.device)
         outside = total - free - torch.cuda.memory_reserved(self.device)
-        self._context_bytes = max(0, min(outside, _MOST_CONTEXT))
-        share = share_bytes(self.config, total)
-        if share is None:
+        self._context_bytes = max(self._context_bytes, min(outside, _MOST_CONTEXT))
+        if self._budget_bytes is None:
             return
-        self._budget_bytes = share
-        room = share - self._context_bytes
+        room = self._budget_bytes - self._context_bytes
         if room <= 0:
             raise ModelError(
-                f"the host's share of {self.device_name()} is {share >> 20} MiB, of which CUDA "
-                f"itself takes {self._context_bytes >> 20} (spec.gpu.memory)"
+                f"the host's share of {self.device_name()} is {self._budget_bytes >> 20} MiB, of "
+                f"which CUDA itself takes {self._context_bytes >> 20} (spec.gpu.memory)"
             )
         torch.cuda.set_per_process_memory_fraction(min(1.0, room / total), self.device)
 
     def _item_seconds(self, size: int) -> float:
         """The device's time for an item in a batch of so many, copies left out."""
+        self.run_unrecorded(size)
         shape = (size, *self.handler.input_shape)
         items = torch.zeros(shape, dtype=torch.uint8, device=self.device)
         times = []

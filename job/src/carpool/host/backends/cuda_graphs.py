@@ -10,7 +10,9 @@ while no other work is launched by its thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,13 +61,14 @@ class RecordedBatches:
         self._input = torch.zeros(
             (sizes[-1], *self._item_shape), dtype=torch.uint8, device=self._device
         )
-        pool = _cuda.graph_pool_handle()
-        for size in reversed(sizes):
-            record = self._record(predict, self._input[:size], pool)
-            if record is None:
+        # All rehearsals first: a batch that is rehearsed needs its memory beside what is recorded.
+        with torch.inference_mode(), _cuda.stream(self._stream):
+            if not all(self._rehearse(predict, self._input[:size]) for size in sizes):
                 self.forget()
                 return False
-            self._records[size] = record
+            pool = _cuda.graph_pool_handle()
+            for size in reversed(sizes):
+                self._records[size] = self._record(predict, self._input[:size], pool)
         return True
 
     def replay(self, items: torch.Tensor) -> FixedRows | None:
@@ -85,18 +88,63 @@ class RecordedBatches:
         self._records.clear()
         self._input = torch.empty(0)
 
-    def _record(self, predict: Predict, items: torch.Tensor, pool: Any) -> _Record | None:
+    def _rehearse(self, predict: Predict, items: torch.Tensor) -> bool:
+        """Run until everything is chosen; False where there is nothing to record.
+
+        Raises:
+            RuntimeError: the function waits for the device. A record that fails for that reason
+                spoils torch's allocator in some releases (pytorch#180395), so it is found before.
+        """
+        for _ in range(_REHEARSALS):
+            if predict(items) is None:
+                return False
+        with _no_waiting():
+            predict(items)
+        self._stream.synchronize()
+        return True
+
+    def _record(self, predict: Predict, items: torch.Tensor, pool: Any) -> _Record:
         graph = _cuda.CUDAGraph()
-        with torch.inference_mode(), _cuda.stream(self._stream):
-            for _ in range(_REHEARSALS):
-                if predict(items) is None:
-                    return None
-            self._stream.synchronize()
+        failed: BaseException | None = None
+        try:
             # Another thread pins clients' arenas meanwhile; that must not spoil the record.
-            try:
-                with _cuda.graph(graph, pool, self._stream, capture_error_mode="thread_local"):
+            with (
+                _no_choosing(),
+                _cuda.graph(graph, pool, self._stream, capture_error_mode="thread_local"),
+            ):
+                try:
                     found = predict(items)
-            except RuntimeError as error:
-                # Ending a record that failed fails too, and would hide why.
-                raise error.__context__ or error from None
-        return None if found is None else _Record(graph, found)
+                except BaseException as error:
+                    failed = error
+                    raise
+        except RuntimeError:
+            if failed is not None:
+                raise failed from None  # ending a record that failed fails too, and would hide it
+            raise
+        if found is None:
+            raise RuntimeError("predict_fixed gave rows in a rehearsal, and none now")
+        return _Record(graph, found)
+
+
+@contextmanager
+def _no_waiting() -> Iterator[None]:
+    """Any call that waits for the device raises."""
+    before = _cuda.get_sync_debug_mode()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it calls itself a prototype
+        _cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        _cuda.set_sync_debug_mode(before)
+
+
+@contextmanager
+def _no_choosing() -> Iterator[None]:
+    """What cuDNN chose in the rehearsals is used: trying algorithms cannot be recorded."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before

@@ -207,11 +207,15 @@ class HandlerBackend(Backend):
 
     def _timed(self, items: int) -> tuple[float, int]:
         """Run grey items: seconds, and bytes in use at the peak."""
-        batch = np.full((items, *self.handler.input_shape), _GREY, np.uint8)
         self.begin_peak()
+        return self.grey_seconds(items), self.peak_bytes()
+
+    def grey_seconds(self, items: int) -> float:
+        """Run grey items: seconds."""
+        batch = np.full((items, *self.handler.input_shape), _GREY, np.uint8)
         begun = time.monotonic()
         self.run([batch])
-        return time.monotonic() - begun, self.peak_bytes()
+        return time.monotonic() - begun
 
     def _largest_batch(self) -> tuple[float, int]:
         """Run the largest batch, halving it until it fits; as `_timed`."""
@@ -287,14 +291,16 @@ def check_fixed(found: FixedRows, count: int, handler: Handler) -> FixedRows:
     """Hold the shapes of what `predict_fixed` returned against the handler contract.
 
     Raises:
-        HandlerError: not one count an item, too many rows, or rows of another width.
+        HandlerError: not one count an item, too many rows, or rows of another width or type.
     """
     rows, counts = tuple(found.rows.shape), tuple(found.counts.shape)
     fits = len(rows) == 3 and rows[1] <= handler.output_rows and rows[2] == handler.row_width
+    name = f"{type(handler).__name__}.predict_fixed"
     if not fits or rows[0] != count or counts != (count,):
         raise HandlerError(
-            f"{type(handler).__name__}.predict_fixed returned rows {list(rows)} and counts "
-            f"{list(counts)}, expected [{count}, at most {handler.output_rows}, "
-            f"{handler.row_width}] and [{count}]"
+            f"{name} returned rows {list(rows)} and counts {list(counts)}, expected [{count}, at "
+            f"most {handler.output_rows}, {handler.row_width}] and [{count}]"
         )
+    if str(found.rows.dtype) != "torch.float32":
+        raise HandlerError(f"{name} returned rows of {found.rows.dtype}, expected torch.float32")
     return found

@@ -5,13 +5,13 @@ on; other memory is first copied by the calling thread. Pinning takes a millisec
 megabytes, so it is done once, when a client comes (CUDA Runtime API, cudaHostRegister).
 
 What must stay true: memory is unpinned before its mapping goes, and only after the device's last
-copy from it; both are the admission's business, which calls `detach` then.
+copy from it; both are the admission's business, which calls `detach` then. And the thread that
+pins computes nothing: a call that fails leaves an error behind for its thread's next kernel.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 from contextlib import suppress
 from typing import Any
 
@@ -27,23 +27,22 @@ _PORTABLE = 1
 
 
 class PinnedArenas:
-    """Pins and unpins; from any thread."""
+    """Pins and unpins, in a thread that computes nothing."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._addresses: set[int] = set()
-        self._lock = threading.Lock()
 
     def pin(self, memory: NDArray[np.uint8]) -> None:
         """Pin; where that fails copies from it wait, and are right all the same."""
-        if not memory.size:
-            return
         address = memory.ctypes.data
+        if not memory.size or address in self._addresses:
+            return
         try:
             with _cuda.device(self._device):
                 code = int(_cuda.cudart().cudaHostRegister(address, memory.size, _PORTABLE))
-        except (RuntimeError, AssertionError) as error:
-            # No device: whoever loads the model meets the same, and tells it.
+        except Exception as error:  # noqa: BLE001 - torch has many words for "no device"
+            # Whoever loads the model meets the same, and tells it.
             _LOG.warning("an arena is not pinned: %s", error)
             return
         if code:
@@ -54,15 +53,14 @@ class PinnedArenas:
                 code,
             )
             return
-        with self._lock:
-            self._addresses.add(address)
+        self._addresses.add(address)
 
     def unpin(self, memory: NDArray[np.uint8]) -> None:
         """Undo `pin`, where it succeeded."""
         address = memory.ctypes.data
-        with self._lock:
-            if address not in self._addresses:
-                return
-            self._addresses.remove(address)
+        if address not in self._addresses:
+            return
+        self._addresses.remove(address)
         with suppress(RuntimeError), _cuda.device(self._device):  # a lost device has no memory
-            _cuda.cudart().cudaHostUnregister(address)
+            if code := int(_cuda.cudart().cudaHostUnregister(address)):
+                _LOG.warning("an arena stays pinned: cudaHostUnregister gave %d", code)

@@ -1,12 +1,13 @@
 """Batches on a device that computes by itself: copies there and back overlap the computation.
 
-One batch is uploaded while another is computed and a third one's rows come back, each on a stream
+While one batch is computed the next is uploaded, or the last one's rows come back, each on a stream
 of its own. It is written against the interface of streams and events that `torch.cuda` and
 `torch.cpu` have in common; on a CPU everything has happened when a call returns, so what is here
 runs, and is tested, where there is no GPU.
 
 What must stay true: a place belongs to one batch from `stage` until its rows are in main memory;
-and an item's rows are those of `Handler.predict`, also where `Handler.predict_fixed` is faster.
+an item's rows are those of `Handler.predict`, also where `Handler.predict_fixed` is faster; and
+when a batch has failed, the device is done with the memory that its items came from.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from carpool.errors import HandlerError
 from carpool.host.backends.base import Items
 from carpool.host.backends.device_errors import device_errors
 from carpool.host.backends.handler_backend import check_fixed, check_rows
@@ -51,13 +53,13 @@ class Place:
 
     def leave(self, found: FixedRows) -> FixedRows:
         """Copy rows to where the device's next batch does not write (compute stream)."""
-        if self._leaving is None:
+        if self._leaving is None or not _alike(found, self._leaving):
             self._leaving = self._room(found)
         return _copied(found, self._leaving)
 
     def arrive(self, left: FixedRows) -> FixedRows:
         """Copy them to main memory (download stream); complete when the stream has done it."""
-        if self._arriving is None:
+        if self._arriving is None or not _alike(left, self._arriving):
             self._arriving = self._room(left, device="cpu", pin_memory=left.rows.is_cuda)
         return _copied(left, self._arriving)
 
@@ -67,6 +69,13 @@ class Place:
             return torch.empty(shape, dtype=tensor.dtype, **({"device": tensor.device} | options))
 
         return FixedRows(room(like.rows), room(like.counts))
+
+
+def _alike(found: FixedRows, room: FixedRows) -> bool:
+    """Whether rows of any number of items, of this many rows each, have this room."""
+    return bool(
+        found.rows.shape[1:] == room.rows.shape[1:] and found.counts.dtype == room.counts.dtype
+    )
 
 
 def _copied(source: FixedRows, room: FixedRows) -> FixedRows:
@@ -122,10 +131,18 @@ class StreamedBackend(TorchBackend):
 
     def load_model(self, context: LoadContext) -> None:
         """Load, and make the streams."""
-        self.upload_stream, self.compute_stream, self.download_stream, self.repeat_stream = (
+        self.upload_stream, self.compute_stream, self.download_stream, self.fetch_stream = (
             self.new_stream() for _ in range(4)
         )
         super().load_model(context)
+        # What the handler did to its weights, it did on none of these streams.
+        self._module.synchronize()
+
+    def record_shapes(self) -> bool:
+        """Make the places that batches will have, while memory is still being measured."""
+        self._places.clear()
+        self._places.extend(self._new_place(self.max_batch) for _ in range(self.depth))
+        return False
 
     def new_stream(self) -> Any:
         """A stream of the device."""
@@ -156,20 +173,25 @@ class StreamedBackend(TorchBackend):
         size = self.shapes.padded(count)
         with self.errors(), self._module.stream(self.upload_stream):
             place = self._free_place(size)
-            first = 0
-            for part in parts:
-                target = place.items[first : first + len(part)]
-                target.copy_(torch.from_numpy(part), non_blocking=True)
-                first += len(part)
-            place.items[count:size].zero_()
-            place.uploaded.record(self.upload_stream)
+            with self._done_if_it_fails(place):
+                first = 0
+                for part in parts:
+                    target = place.items[first : first + len(part)]
+                    target.copy_(torch.from_numpy(part), non_blocking=True)
+                    first += len(part)
+                place.items[count:size].zero_()
+                place.uploaded.record(self.upload_stream)
         return Staged(place, count, size)
 
     def launch(self, staged: Staged) -> Running:
         """Begin to compute, and to bring back what has a known place."""
+        with self.errors(), self._done_if_it_fails(staged.place):
+            return self._launch(staged)
+
+    def _launch(self, staged: Staged) -> Running:
         place = staged.place
         stream = self._module.stream
-        with self.errors(), torch.inference_mode(), self._predicting, stream(self.compute_stream):
+        with torch.inference_mode(), self._predicting, stream(self.compute_stream):
             self.compute_stream.wait_event(place.uploaded)
             found = self.predict_now(place.items[: staged.size])
             if isinstance(found, FixedRows):
@@ -182,17 +204,30 @@ class StreamedBackend(TorchBackend):
                 place.downloaded.record(self.download_stream)
         return Running(staged, found)
 
+    @contextmanager
+    def _done_if_it_fails(self, place: Place) -> Iterator[None]:
+        """Where a batch fails, wait until nothing is copied from its clients' memory any more."""
+        try:
+            yield
+        except BaseException:
+            with suppress(RuntimeError):  # a device that is lost reads nothing
+                place.uploaded.record(self.upload_stream)
+                place.uploaded.synchronize()
+            self._release(place)
+            raise
+
     def collect(self, running: Running) -> list[Rows]:
         """Wait for the rows."""
         staged = running.staged
         place = staged.place
-        with self.errors():
+        with self.errors(), self._done_if_it_fails(place):
             place.downloaded.synchronize()
             if isinstance(running.found, FixedRows):
                 known = self._arrived(staged, running.found)
                 rows = check_rows(known, staged.items, self.handler)
             else:
-                with self._module.stream(self.download_stream):
+                # Not on the download stream, where the next batch's end is already waited for.
+                with self._module.stream(self.fetch_stream):
                     found = to_host(running.found)
                 rows = check_rows(found, staged.size, self.handler)[: staged.items]
         self._release(place)
@@ -202,13 +237,20 @@ class StreamedBackend(TorchBackend):
         """Rows of each item; of those that `predict_fixed` could not tell, from `predict`."""
         items = staged.items
         rows, counts = found.rows[:items].numpy(), found.counts[:items].tolist()
+        most = found.rows.shape[1]
+        if wrong := [count for count in counts if not UNKNOWN <= count <= most]:
+            raise HandlerError(
+                f"{type(self.handler).__name__}.predict_fixed counted {wrong[0]} rows of an item, "
+                f"expected 0 to {most}, or {UNKNOWN} for what it cannot tell"
+            )
         unknown = sum(count == UNKNOWN for count in counts)
         self._watch(items, unknown)
         exact: Sequence[Any] = ()
         if unknown:
-            # All of the batch: its shape was proven to fit, and in no other shape would an item's
-            # rows be the same to the last bit.
-            stream = self._module.stream(self.repeat_stream)
+            # All of the batch: its shape was proven to fit, and with one shape for all batches an
+            # item's rows do not depend on its companions. Behind the next batch, whose handler may
+            # use the same memory.
+            stream = self._module.stream(self.compute_stream)
             with torch.inference_mode(), self._predicting, stream:
                 exact = to_host(self.handler.predict(staged.place.items[: staged.size]))
         # Copied: the next batch of this place overwrites them.
@@ -238,6 +280,9 @@ class StreamedBackend(TorchBackend):
             place = self._places.popleft()
             if len(place.items) >= size:
                 return place
+        return self._new_place(size)
+
+    def _new_place(self, size: int) -> Place:
         items = torch.empty(
             (size, *self.handler.input_shape), dtype=torch.uint8, device=self.device
         )

@@ -24,9 +24,9 @@ MAX_CANDIDATES = 2048
 """Boxes of an item, best first, that take part. Only thresholds near 0 give more, and what is cut
 off scores below all of these. It bounds memory, which grows with the square."""
 
-AHEAD_CANDIDATES = 512
-"""Where nobody may wait to learn how many boxes pass, so many take part. Of YOLO-v3's ten thousand
-boxes of a frame some hundred pass a threshold of 0.25."""
+AHEAD_CANDIDATES = 256
+"""Where nobody may wait to learn how many boxes pass, so many take part, and all pairs of them are
+compared. Of YOLO-v3's ten thousand boxes of a frame some hundred pass a threshold of 0.25."""
 AHEAD_ROUNDS = 8
 """Twice what is needed in practice; the last of them only proves that nothing changes any more."""
 
