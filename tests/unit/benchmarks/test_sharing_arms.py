@@ -69,6 +69,20 @@ def test_all_arms_run_on_the_simulated_device_and_find_the_same(bare, tmp_path):
     assert copies == {"a": 2, "b": 2} | dict.fromkeys(("c", "c+", "d", "e0", "e1", "e2"), 1)
 
 
+@pytest.mark.cuda
+def test_all_arms_run_on_a_gpu_and_find_the_same(bare, tmp_path):
+    path = tmp_path / "gpu.json"
+    measure(
+        bare,
+        "bench_gpu",
+        *("--networks", "light", "--size", 192, "--tasks", 2, "--chunks", 4, "--budgets", 80),
+        *("--largest", 8, "--repeats", 1, "--seconds", 1, "--task-items", 16, "--record", path),
+    )
+    rows = json.loads(path.read_text())["cells"]
+    assert {row["arm"] for row in rows} == set(ARMS)
+    assert all(row["same"] for row in rows if row["arm"] != "e2")
+
+
 def test_copies_that_the_budget_does_not_hold_are_told(bare, tmp_path):
     said = measure(
         bare,
