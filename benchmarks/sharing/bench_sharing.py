@@ -22,7 +22,7 @@ from benchmarks.sharing.arms.loops import Manner
 from benchmarks.sharing.cells import ARMS, IDEAS, LOOPS, Cell, grid
 from benchmarks.sharing.clip import render_clip
 from benchmarks.sharing.record import RESULTS, SweepRecord
-from benchmarks.sharing.running import Settings
+from benchmarks.sharing.starting import Settings
 from benchmarks.sharing.sweep import Sweep, settings_by_network
 from benchmarks.sharing.workloads import Target, heavy, light, simulated, yolov3
 from carpool.host.config import SimulatedDevice

@@ -17,7 +17,8 @@ from benchmarks.sharing.cells import Cell, fewer_did_not_fit, missing, order
 from benchmarks.sharing.comparison import TOLERANCES, Tolerance, compare
 from benchmarks.sharing.figures import NothingAnswered
 from benchmarks.sharing.record import SweepRecord, difference
-from benchmarks.sharing.running import Result, Settings, reference_rows, run_cell
+from benchmarks.sharing.running import Result, reference_rows, run_cell
+from benchmarks.sharing.starting import Settings
 from benchmarks.sharing.tasks import ArmFailed, DoesNotFit
 from benchmarks.sharing.workloads import Workload
 from carpool.errors import CarpoolError

@@ -11,7 +11,8 @@ from benchmarks.sharing import sweep as module
 from benchmarks.sharing.cells import Cell
 from benchmarks.sharing.figures import NothingAnswered
 from benchmarks.sharing.record import SweepRecord
-from benchmarks.sharing.running import Result, Settings
+from benchmarks.sharing.running import Result
+from benchmarks.sharing.starting import Settings
 from benchmarks.sharing.sweep import Sweep
 from benchmarks.sharing.tasks import ArmFailed, DoesNotFit
 from benchmarks.sharing.workloads import Target, simulated
