@@ -10,27 +10,22 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from benchmarks.host.hosts import ROOT
-from benchmarks.host.page import footnote, table, verdict, write_or_check
-from benchmarks.sharing.cells import ARMS, IDEAS, LOOPS
+from benchmarks.host.page import footnote, verdict, write_or_check
 from benchmarks.sharing.ratios import (
     FEW_TASKS,
     Beside,
     Row,
-    at,
     budgets,
     cell_by_cell,
-    most_tasks,
     of_roof,
     over_best,
-    rate,
-    rows_of,
 )
 from benchmarks.sharing.record import read
+from benchmarks.sharing.tables import costs, ideas, loops, rates
 
 PAGE = ROOT / "docs" / "performance-of-sharing.md"
 _PICTURES = "../benchmarks/sharing/results"
 GOALS = {"over_a": 2.36, "of_roof": 0.90, "of_roof_yolov3": 0.95}
-_ASKING = [arm for arm in ARMS if arm not in LOOPS]
 
 _HEAD = """\
 # What sharing one model buys
@@ -111,157 +106,23 @@ def render() -> str:
         if record is None:
             parts += [_ABSENT] if name == "gpu" else []
         else:
-            parts += [head, *_section(name, record)]
+            parts += [head, *section(name, record)]
     return "\n".join(parts)
 
 
-def _section(name: str, record: dict[str, Any]) -> Iterator[str]:
+def section(name: str, record: dict[str, Any]) -> Iterator[str]:
+    """What is said of a record: goals are of a GPU."""
     yield f"![items per second by tasks]({_PICTURES}/{name}.png)\n"
     for network, says in record["networks"].items():
         yield f"### {network.capitalize() if network != 'yolov3' else 'YOLO-v3'}\n"
         yield f"{says[0].upper()}{says[1:]}.\n"
-        yield _rates(record, network)
-        yield from _costs(record, network)
-        yield from _loops(record, network)
-        yield from _ideas(record, network)
+        yield rates(record, network)
+        yield from costs(record, network)
+        yield from loops(record, network)
+        yield from ideas(record, network)
         yield from _ratios(record, network, goals=name == "gpu")
     yield _sameness(record)
     yield from _sessions(record)
-
-
-def _rates(record: dict[str, Any], network: str) -> str:
-    """Items per second of every cell, a column for each arm."""
-    cells = sorted(
-        {
-            (row["budget_gib"], row["tasks"], row["chunk"])
-            for row in record["cells"]
-            if row["network"] == network and row["arm"] in _ASKING and not row["without"]
-        }
-    )
-    arms = [arm for arm in _ASKING if rows_of(record, network, arm)]
-    lines = []
-    for budget, tasks, chunk in cells:
-        found = [at(rows_of(record, network, arm), tasks, chunk, budget) for arm in arms]
-        bound = f"{budget:g} GiB" if budget else "none"
-        lines.append([bound, str(tasks), str(chunk), *(_rate(row) for row in found)])
-    head = ["budget", "tasks", "chunk", *(f"({arm}), items/s" for arm in arms)]
-    return table(head, lines)
-
-
-def _rate(row: Row | None) -> str:
-    if row is None:
-        return ""
-    if "unfit" in row:
-        return "too many"
-    return _with_quartiles(row["items_per_s"])
-
-
-def _with_quartiles(found: dict[str, float]) -> str:
-    digits = 0 if found["median"] >= 100 else 1
-    middle, low, high = (f"{found[name]:,.{digits}f}" for name in ("median", "q1", "q3"))
-    return middle if found["n"] == 1 else f"{middle} ({low} to {high})"
-
-
-def _costs(record: dict[str, Any], network: str) -> Iterator[str]:
-    """What the arms cost in the cell in which (d) is best with most tasks."""
-    mine = most_tasks(record, network, float("inf"))
-    if mine is None:
-        return
-    rows = [_fitting(rows_of(record, network, arm), mine) for arm in _ASKING]
-    lines = [_cost(row) for row in rows if row is not None]
-    yield (
-        f"With chunks of {mine['chunk']}, in the cell with most tasks that each arm's copies fit "
-        "in:\n"
-    )
-    yield table(
-        [
-            "arm",
-            "tasks",
-            "models",
-            "MiB of main memory",
-            "MiB of the device",
-            "CPU-s for 1,000 items",
-            "batch",
-            "chunk p50, p99, ms",
-            "ready after, s",
-        ],
-        lines,
-    )
-
-
-def _fitting(rows: list[Row], like: Row) -> Row | None:
-    found = [row for row in rows if row["chunk"] == like["chunk"] and "items_per_s" in row]
-    return max(found, key=lambda row: (row["tasks"], row["budget_gib"]), default=None)
-
-
-def _cost(row: Row) -> list[str]:
-    median = {
-        name: row[name]["median"]
-        for name in ("memory_mib", "cpu_s_per_1000", "mean_batch", "start_up_s", "life_s")
-        if name in row
-    }
-    device = row.get("device_mib")
-    if device is None and "process_device_bytes" in row:
-        device = row["copies"] * (row["process_device_bytes"] >> 20)
-    ready = f"{median['start_up_s']:.1f}" if "start_up_s" in median else "each task"
-    return [
-        f"({row['arm']})",
-        str(row["tasks"]),
-        str(row["copies"]),
-        f"{median['memory_mib']:,.0f}" if "memory_mib" in median else "",
-        f"{device:,}" if device is not None else "",
-        f"{median['cpu_s_per_1000']:.2f}",
-        f"{median['mean_batch']:.1f}",
-        f"{row['chunk_ms']['p50']:.1f}, {row['chunk_ms']['p99']:.1f}",
-        ready,
-    ]
-
-
-def _loops(record: dict[str, Any], network: str) -> Iterator[str]:
-    lines = []
-    for arm in LOOPS:
-        for row in rows_of(record, network, arm):
-            if "items_per_s" not in row:
-                continue
-            manner = row["manner"]
-            how = f"batch {manner['batch']}, {manner['lanes']} thread{'s' * (manner['lanes'] > 1)}"
-            recorded = ", recorded" if manner["recorded"] else ""
-            cost = row["cpu_s_per_1000"]["median"]
-            rates = _with_quartiles(row["items_per_s"])
-            lines.append([f"({arm}) {ARMS[arm]}", rates, f"{how}{recorded}", f"{cost:.2f}"])
-    if lines:
-        yield table(["", "items/s", "at its best with", "CPU-s for 1,000 items"], lines)
-
-
-def _ideas(record: dict[str, Any], network: str) -> Iterator[str]:
-    lines = []
-    for idea, says in IDEAS.items():
-        for row in rows_of(record, network, "d", idea):
-            whole = at(rows_of(record, network, "d"), row["tasks"], row["chunk"], row["budget_gib"])
-            if whole is None or "items_per_s" not in row or "items_per_s" not in whole:
-                continue
-            lines.append(
-                [
-                    f"{idea.replace('_', ' ')} ({says})",
-                    f"{row['tasks']}, {row['chunk']}",
-                    _with_quartiles(row["items_per_s"]),
-                    f"{rate(row) / rate(whole):.3f}",
-                    f"{row['cpu_s_per_1000']['median']:.2f}",
-                    f"{whole['cpu_s_per_1000']['median']:.2f}",
-                ]
-            )
-    if lines:
-        yield table(
-            [
-                "(d) without",
-                "tasks, chunk",
-                "items/s",
-                "of (d)",
-                "CPU-s for 1,000 items",
-                "of (d) whole",
-            ],
-            lines,
-        )
 
 
 def _ratios(record: dict[str, Any], network: str, *, goals: bool) -> Iterator[str]:

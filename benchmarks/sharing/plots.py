@@ -22,29 +22,30 @@ _WIDTH = 0.16
 
 
 def draw(record: dict[str, Any]) -> plt.Figure:
-    """A line for each network: items per second by tasks, a panel for each budget and chunk."""
-    networks = list(record["networks"])
-    panels = {name: _panels(record, name) for name in networks}
-    columns = max(len(each) for each in panels.values())
+    """Items per second by tasks: a line of panels for each network and budget, a panel a chunk."""
+    lines = [
+        (network, budget) for network in record["networks"] for budget in budgets(record, network)
+    ]
+    chunks = {network: _chunks(record, network) for network in record["networks"]}
+    columns = max(len(each) for each in chunks.values())
     figure, grid = plt.subplots(
-        len(networks), columns, figsize=(3.6 * columns + 1.5, 3.3 * len(networks)), squeeze=False
+        len(lines), columns, figsize=(4.2 * columns + 1.8, 2.9 * len(lines) + 0.4), squeeze=False
     )
-    for line, name in zip(grid, networks, strict=True):
-        for axes, (budget, chunk) in zip(line, panels[name], strict=False):
-            _panel(axes, record, name, budget, chunk)
-        for axes in line[len(panels[name]) :]:
+    for panels, (network, budget) in zip(grid, lines, strict=True):
+        for axes, chunk in zip(panels, chunks[network], strict=False):
+            _panel(axes, record, network, budget, chunk)
+        for axes in panels[len(chunks[network]) :]:
             axes.set_visible(False)
-        line[0].set_ylabel(f"{name}: items per second")
+        panels[0].set_ylabel("items per second")
     handles, labels = grid[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="upper center", ncols=len(labels), fontsize=9)
-    figure.tight_layout(rect=(0, 0, 1, 1 - 0.28 / figure.get_figheight() * 1.4))
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.35 / figure.get_figheight()))
     return figure
 
 
-def _panels(record: dict[str, Any], network: str) -> list[tuple[float, int]]:
+def _chunks(record: dict[str, Any], network: str) -> list[int]:
     rows = [row for row in record["cells"] if row["network"] == network and row["chunk"]]
-    chunks = sorted({row["chunk"] for row in rows})
-    return [(budget, chunk) for budget in budgets(record, network) for chunk in chunks]
+    return sorted({row["chunk"] for row in rows})
 
 
 def _panel(axes: plt.Axes, record: dict[str, Any], network: str, budget: float, chunk: int) -> None:
@@ -64,7 +65,7 @@ def _panel(axes: plt.Axes, record: dict[str, Any], network: str, budget: float, 
     axes.set_xlim(-0.6, len(tasks) - 0.4)
     axes.set_xlabel("tasks")
     bound = f"{budget:g} GiB, " if budget else ""
-    axes.set_title(f"{bound}chunk {chunk}")
+    axes.set_title(f"{network}, {bound}chunk {chunk}")
 
 
 def _bar(axes: plt.Axes, where: float, row: Row, colour: str, label: str | None) -> None:
