@@ -41,7 +41,9 @@ frames, through Carpool's own client or in one of the ways that others have.
 * **(c)** a model server in Python, spoken to by gRPC: float32 pixels in the message, a window of
   5 ms in which a batch waits for more. **(c+)** the same at its best: uint8 in shared memory,
   batches take what is there, two chunks of each task in flight, two threads that compute.
-* **(d)** Carpool. "Without" an idea is (d) less this one.
+* **(d)** Carpool: a task has as much outstanding as the host's credits allow, about three batches
+  over all tasks, so with few tasks and small chunks more than the two chunks of (c+), at the price
+  of latency. "Without" an idea is (d) less this one.
 * **(e0)** a loop over frames that are on the device, **(e1)** a loop that feeds it from main memory
   (the roof for all of the above), **(e2)** a loop that decodes too. Each with its best batch.
 
@@ -88,11 +90,16 @@ _CPU = """\
 ## On a processor
 
 Real networks on the cores of this machine, each compute thread a core at most; nothing bounds
-memory. A processor gains next to nothing by larger batches of a convolution, and computing and
-moving frames share the same cores. So this can show that sharing costs nothing, what the way to the
-model costs, and how many copies are in memory; it **cannot** show a gain by batches, by overlap, or
-by a device that is kept busy. The heavy model reads all of its weights for each batch, whatever its
-size: there batches pay on a processor too.
+memory. Computing and moving frames share the same cores. So this can show what the way to the model
+costs and how many copies are in memory; it **cannot** show a gain by overlap or by a device that is
+kept busy, and (a) is slow here above all by importing PyTorch for so few items.
+
+Batches of a convolution gain next to nothing on a processor at full size, so Carpool's host
+computes a batch of one or two on each core. At this small input batches of four do pay, as the
+loops' trials by batch show, and (b), (c+) and the loops have them, while (d) has batches of the
+size that stands beside it: where it is behind, hold it against a loop at that batch. The heavy
+model reads all of its weights for each batch, whatever its size: there batches pay on a processor
+as they do on a GPU, and the host makes them.
 """
 
 _HEADS = {"gpu": _GPU, "simulated": _SIMULATED, "cpu": _CPU}
@@ -166,7 +173,7 @@ def _ahead(found: list[Beside], arm: str) -> Iterable[str]:
         return
     fitting = [each for each in found if each.fits]
     unfit = len(found) - len(fitting)
-    text = f"(d) / ({arm}) in the {len(found)} cells with {FEW_TASKS} tasks or more: "
+    text = f"(d) / ({arm}) in all cells ({len(found)}) with {FEW_TASKS} tasks or more: "
     if fitting:
         ratios = sorted(each.ratio for each in fitting)
         behind = [each for each in fitting if each.ratio < 1]

@@ -141,6 +141,8 @@ def summaries(runs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         row["copies"] = max(run["copies"] for run in good)
         if manners := [run["manner"] for run in good if "manner" in run]:
             row["manner"] = manners[0]
+            # Runs after the first measure what it found best.
+            row["tried"] = max((run["tried"] for run in good), key=len)
         if compared := [run["difference"] for run in good if "difference" in run]:
             row["difference"] = {
                 name: least_or_most(each[name] for each in compared)

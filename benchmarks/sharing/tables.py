@@ -112,9 +112,28 @@ def loops(record: dict[str, Any], network: str) -> Iterator[str]:
             recorded = ", recorded" if manner["recorded"] else ""
             cost = row["cpu_s_per_1000"]["median"]
             rates = _with_quartiles(row["items_per_s"])
-            lines.append([f"({arm}) {ARMS[arm]}", rates, f"{how}{recorded}", f"{cost:.2f}"])
+            lines.append(
+                [f"({arm}) {ARMS[arm]}", rates, f"{how}{recorded}", f"{cost:.2f}", _tried(row)]
+            )
     if lines:
-        yield table(["", "items/s", "at its best with", "CPU-s for 1,000 items"], lines)
+        yield table(
+            [
+                "",
+                "items/s",
+                "at its best with",
+                "CPU-s for 1,000 items",
+                "short trials: best items/s by batch",
+            ],
+            lines,
+        )
+
+
+def _tried(row: Row) -> str:
+    """The best of the short trials of each batch."""
+    found: dict[int, float] = {}
+    for trial in row["tried"]:
+        found[trial["batch"]] = max(found.get(trial["batch"], 0.0), trial["items_per_s"])
+    return ", ".join(f"{batch}: {found[batch]:,.0f}" for batch in sorted(found))
 
 
 def ideas(record: dict[str, Any], network: str) -> Iterator[str]:

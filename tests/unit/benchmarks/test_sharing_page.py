@@ -30,7 +30,10 @@ def run(arm: str, rate: float | None, **cell: Any) -> dict[str, Any]:
 
 def loop(arm: str, rate: float) -> dict[str, Any]:
     manner = {"batch": 32, "lanes": 2, "recorded": True}
-    return run(arm, rate, tasks=1, chunk=0, budget_gib=0.0) | {"manner": manner}
+    return run(arm, rate, tasks=1, chunk=0, budget_gib=0.0) | {
+        "manner": manner,
+        "tried": [manner | {"items_per_s": rate}],
+    }
 
 
 def record(carpool: float, roof: float) -> dict[str, Any]:
