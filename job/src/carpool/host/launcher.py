@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 from carpool.host.backends.base import Backend, Items, LoadReport, OutOfMemory
 from carpool.host.model_files import ModelPaths
@@ -38,8 +38,7 @@ class LoadFailed:
     error: Exception
 
 
-@dataclass(frozen=True, slots=True)
-class Phases:
+class Phases(NamedTuple):
     """Seconds of a batch, by what its thread was waiting for.
 
     On a device that computes by itself, `launch` only begins and `collect` waits for the batch and
@@ -51,8 +50,7 @@ class Phases:
     collect: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """A batch left the device.
 
     Attributes:
@@ -77,14 +75,12 @@ class ThreadDied:
     error: BaseException
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
+class _Job(NamedTuple):
     batch: Batch
     parts: Sequence[Items]
 
 
-@dataclass(frozen=True, slots=True)
-class _Running:
+class _Running(NamedTuple):
     batch: Batch
     handle: Any
     begun: float
