@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from carpool.host.arena import ArenaLayout, SlotFormat, SlotState, adopt_arena, create_arena
+from carpool.host.credits import MOST_SLOTS
 from carpool.host.messages import Alive, Answer, Credit, Done, Failed, FailureCode, Message, Submit
 from carpool.host.poller import Poller
 from carpool.host.protocol import decode, encode
@@ -118,14 +119,14 @@ def run(session: Session, number: int, *, fails: bool = False) -> None:
 
 def test_what_is_answered_together_is_told_in_one_message_and_once(ends) -> None:
     session, there = ends
-    with_arena(session, 64)
-    for number in range(64):
+    with_arena(session, MOST_SLOTS)
+    for number in range(MOST_SLOTS):
         run(session, number)
     session.tell()
     session.tell()
     (heard,) = read(session, there)
     assert isinstance(heard, Done)
-    assert [answer.request for answer in heard.answers] == list(range(64))
+    assert [answer.request for answer in heard.answers] == list(range(MOST_SLOTS))
 
 
 def test_an_item_without_rows_is_named_before_its_request_is_done(ends) -> None:

@@ -128,7 +128,6 @@ class HostClient:
         Raises:
             HostError: all slots are held by the caller and none is submitted; or as `Link.receive`.
         """
-        self._check_process()
         if self._link.connected and (slot := self._grant()):
             return slot
         self._link.be_patient()
@@ -152,7 +151,7 @@ class HostClient:
             count: at least 1, at most the slot's items.
             tag: comes back with the result.
         """
-        self._check_process()
+        connected = self._is_connected()
         if slot not in self._held:
             raise ValueError("this slot is not held: acquire one first")
         if not 1 <= count <= len(slot.items):
@@ -160,7 +159,7 @@ class HostClient:
         self._held.remove(slot)
         self._mapped().states[slot.index] = SlotState.QUEUED
         request = self._ledger.add(slot.index, count, tag)
-        if self._link.connected:
+        if connected:
             try:
                 self._send(request)
             except HostGone:
@@ -173,14 +172,13 @@ class HostClient:
 
     def completed(self) -> Iterator[Completed]:
         """Give what is answered, in the order of submission, without waiting."""
-        self._check_process()
-        try:
-            if self._link.connected:
+        if self._is_connected():
+            try:
                 while (message := self._link.poll()) is not None:
                     self._hear(message)
-        except HostGone:
-            self._lost()
-        yield from self._ledger.results()
+            except HostGone:
+                self._lost()
+        return self._ledger.results()
 
     def drain(self) -> Iterator[Completed]:
         """Give all that was submitted, in that order, waiting for it.
@@ -242,17 +240,24 @@ class HostClient:
         if os.getpid() == getattr(self, "_process", None):
             self.close()
 
-    def _check_process(self) -> None:
+    def _is_connected(self) -> bool:
+        """Whether there is a connection; a forked copy has none (see `_abandon`).
+
+        Raises:
+            HostError: this is a forked copy.
+        """
+        if self._link.connected:
+            return True
         if self._forked:
             raise HostError(
                 f"this client belongs to process {self._process}, from which process {os.getpid()} "
                 "was forked; open a client in each process"
             )
+        return False
 
     def _converse(self) -> None:
         """See to it that there is a host that is ready and knows all that is not answered."""
-        self._check_process()
-        while not self._link.connected:
+        while not self._is_connected():
             self._link.connect()
             try:
                 self._introduce()
@@ -321,7 +326,7 @@ class HostClient:
         alike = not request.failures and counts.count(counts[0]) == items
         if alike and 0 <= counts[0] <= self._format.output_rows:
             # One copy; the items' rows are views of it.
-            found.extend(arena.rows[slot, :items, : counts[0]].copy())
+            found = list(arena.rows[slot, :items, : counts[0]].copy())
             counts = []
         for item, count in enumerate(counts):
             if item in request.failures:
@@ -337,7 +342,7 @@ class HostClient:
     def _grant(self) -> Slot | None:
         if not self._free:
             return None
-        outstanding, size = self._ledger.outstanding, self._mapped().layout.items
+        outstanding, size = self._ledger.outstanding, len(self._free[0].items)
         # With nothing outstanding no credit will ever come back, so one more is always allowed.
         if outstanding and outstanding + (len(self._held) + 1) * size > self._credits:
             return None

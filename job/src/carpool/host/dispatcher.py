@@ -156,6 +156,7 @@ class Dispatcher:
                     heard.add(session)
             first += items
             self._take_off(session, part)
+        # All at once: each message costs a packet, and a turn of the client's.
         for session in heard:
             session.tell()
 

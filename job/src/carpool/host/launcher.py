@@ -9,8 +9,10 @@ batch can be launched behind the running one. All talk to the event loop through
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -88,6 +90,26 @@ class _Running(NamedTuple):
     launched: float
 
 
+class _Jobs:
+    """Batches on their way from the event loop to whichever thread of the launcher is free.
+
+    A queue's lock wakes a thread while the caller holds the interpreter's, for which it then sleeps
+    again. A write to an eventfd is made without it.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: deque[_Job] = deque()
+        self._count = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_SEMAPHORE)
+
+    def put(self, job: _Job) -> None:
+        self._jobs.append(job)
+        os.eventfd_write(self._count, 1)
+
+    def get(self) -> _Job:
+        os.eventfd_read(self._count)
+        return self._jobs.popleft()
+
+
 class Launcher:
     """Feeds a backend from a thread of its own."""
 
@@ -100,7 +122,7 @@ class Launcher:
         """
         self._backend = backend
         self._post = post
-        self._jobs: SimpleQueue[_Job] = SimpleQueue()
+        self._jobs = _Jobs()
         self._running: SimpleQueue[_Running] = SimpleQueue()
         self._device_free_at = 0.0
 

@@ -61,7 +61,7 @@ _ANSWER = struct.Struct("<QIQQI")
 _FAILED = struct.Struct("<QHH")
 _REFUSAL = struct.Struct("<H")
 MAX_ANSWERS = (MAX_MESSAGE - _HEADER.size) // _ANSWER.size
-"""Requests that one DONE answers; more take several messages."""
+"""Requests that one DONE answers; more than an arena has slots (`credits.MOST_SLOTS`)."""
 
 
 def encode(message: Message) -> bytes:

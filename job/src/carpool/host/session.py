@@ -34,14 +34,7 @@ from carpool.host.messages import (
     Submit,
 )
 from carpool.host.poller import Poller
-from carpool.host.protocol import (
-    MAX_ANSWERS,
-    MAX_FAILED_ITEMS,
-    MAX_MESSAGE,
-    clip,
-    decode,
-    encode,
-)
+from carpool.host.protocol import MAX_FAILED_ITEMS, MAX_MESSAGE, clip, decode, encode
 from carpool.host.work import FailedItem, Part, Request
 from carpool.vision.handler import Rows
 
@@ -230,22 +223,24 @@ class Session:
 
         If the host dies from now on, the arena remembers that this request was in it.
         """
+        arena, request = self._mapped(), part.request
         self.on_device += 1
-        part.request.on_device += 1
-        if part.request.started is None:
-            part.request.started = now
-        self._mapped().states[part.request.slot] = SlotState.RUNNING
-        return self._mapped().items[part.request.slot, part.start : part.stop]
+        request.on_device += 1
+        if request.started is None:
+            request.started = now
+        arena.states[request.slot] = SlotState.RUNNING
+        return arena.items[request.slot, part.start : part.stop]
 
     def take_off(self, part: Part) -> None:
         """A part is no longer on the device, whatever became of it.
 
         A request whose other parts still wait is not in the next batch that kills the host.
         """
+        request = part.request
         self.on_device -= 1
-        part.request.on_device -= 1
-        if part.request.unanswered and not part.request.on_device:
-            self._mapped().states[part.request.slot] = SlotState.QUEUED
+        request.on_device -= 1
+        if request.unanswered and not request.on_device:
+            self._mapped().states[request.slot] = SlotState.QUEUED
 
     def store(self, part: Part, rows: Sequence[Rows] | NDArray[Any]) -> None:
         """Write the rows of a part into the arena; as one block where all items have as many."""
@@ -290,10 +285,10 @@ class Session:
         )
 
     def tell(self) -> None:
-        """Tell the client what is answered and it was not told."""
-        answers, self._answers = self._answers, []
-        for first in range(0, len(answers), MAX_ANSWERS):
-            self.send(Done(tuple(answers[first : first + MAX_ANSWERS])))
+        """Tell the client what was answered; one message has room for all slots of an arena."""
+        if self._answers:
+            self.send(Done(tuple(self._answers)))
+            self._answers.clear()
 
     def _tell_failures(self, request: Request) -> None:
         groups: dict[tuple[FailureCode, str], list[int]] = {}
