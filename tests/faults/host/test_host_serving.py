@@ -238,16 +238,26 @@ def test_a_closed_client_can_be_used_anew(shared: RunningHost) -> None:
 
 def test_a_forked_process_cannot_use_the_client_nor_keep_it_alive(shared: RunningHost) -> None:
     client = shared.client()
+    slot = client.acquire()
     submit(client, make_items(2, 0))
     wait_read, wait_write = os.pipe()
     child = os.fork()
     if child == 0:
-        try:
-            client.acquire()
-        except HostError:
-            os.read(wait_read, 1)
-            os._exit(0)
-        os._exit(1)
+        refused = 0
+        for use in (
+            client.acquire,
+            lambda: client.submit(slot, 1),
+            client.completed,
+            lambda: next(client.drain()),
+            client.statistics,
+        ):
+            try:
+                use()
+            except HostError:
+                refused += 1
+        os.read(wait_read, 1)
+        os._exit(5 - refused)
+    client.release(slot)
     (done,) = client.drain()
     assert_right(done)
     client.close()
@@ -261,7 +271,7 @@ def test_a_forked_process_cannot_use_the_client_nor_keep_it_alive(shared: Runnin
     "packet",
     [
         b"garbage",
-        b"CP\x01\x09\x00\x00\x00\x00",
+        b"CP\x02\x09\x00\x00\x00\x00",
         encode(Submit(0, 0, 1, 0)),
         encode(Offer(1, 1, 4096)),
         b"x" * 5000,

@@ -16,6 +16,7 @@ from carpool.host.arena import ArenaLayout, create_arena
 from carpool.host.client import HostClient, ItemFailure
 from carpool.host.messages import (
     Alive,
+    Answer,
     Done,
     Hello,
     Kind,
@@ -84,7 +85,7 @@ def rude(host: RunningHost, bystander: HostClient) -> Iterator[RawClient]:
         (struct.pack("<2sBBI", MAGIC, VERSION, Kind.HELLO, 2) + b"[]", "body is a list"),
         (b"x" * (MAX_MESSAGE + 900), "begins with"),
         (encode(Alive()), "does not send Alive"),
-        (encode(Done(0, 0, 0, 0, 0)), "does not send Done"),
+        (encode(Done((Answer(0, 0, 0, 0, 0),))), "does not send Done"),
         (encode(Ready(1, 1, {})), "does not send Ready"),
         (encode(Welcome(1, 1, "", 1)), "does not send Welcome"),
         (encode(Submit(0, 0, 1, 0)), "SUBMIT before READY"),
@@ -363,7 +364,7 @@ def test_more_requests_than_credits_are_bounded_by_the_arena(barrier: Gate) -> N
         while len(answered) < slots:
             message = greedy.hear()
             if isinstance(message, Done):
-                answered.add(message.request)
+                answered.update(answer.request for answer in message.answers)
 
 
 SEED = int(os.environ.get("CARPOOL_TEST_SEED", random.SystemRandom().randrange(1 << 32)))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from carpool.errors import ProtocolError
 from carpool.host.messages import (
     Alive,
+    Answer,
     Credit,
     Done,
     Failed,
@@ -27,7 +28,16 @@ from carpool.host.messages import (
     Submit,
     Welcome,
 )
-from carpool.host.protocol import MAX_FAILED_ITEMS, MAX_MESSAGE, MAX_TEXT, clip, decode, encode
+from carpool.host.protocol import (
+    MAX_ANSWERS,
+    MAX_FAILED_ITEMS,
+    MAX_MESSAGE,
+    MAX_TEXT,
+    VERSION,
+    clip,
+    decode,
+    encode,
+)
 
 U16 = st.integers(0, 2**16 - 1)
 U32 = st.integers(0, 2**32 - 1)
@@ -37,6 +47,7 @@ NAME = st.text(max_size=60)
 TEXT = st.text(max_size=MAX_TEXT // 4)
 FACTS = st.dictionaries(NAME, COUNT | NAME | st.booleans() | st.none(), max_size=4)
 SHAPE = st.lists(st.integers(1, 10_000), min_size=1, max_size=8).map(tuple)
+ANSWERS = st.builds(Answer, U64, U32, U64, U64, U32)
 
 MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(Hello, NAME, SHAPE, NAME, COUNT, COUNT, NAME, NAME, NAME),
@@ -44,7 +55,7 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(Offer, U32, U32, U64),
     st.builds(Ready, COUNT, COUNT, FACTS),
     st.builds(Submit, U64, U32, U32, U32),
-    st.builds(Done, U64, U32, U64, U64, U32),
+    st.builds(Done, st.lists(ANSWERS, min_size=1, max_size=MAX_ANSWERS).map(tuple)),
     st.builds(
         Failed,
         U64,
@@ -111,7 +122,7 @@ BODIES = (
 @given(st.sampled_from(Kind), BODIES)
 def test_any_body_under_an_honest_header_is_a_message_or_refused(kind: Kind, body: bytes) -> None:
     try:
-        found = decode(struct.pack("<2sBBI", b"CP", 1, kind, len(body)) + body)
+        found = decode(struct.pack("<2sBBI", b"CP", VERSION, kind, len(body)) + body)
     except ProtocolError:
         return
     assert decode(encode(found)) == found
@@ -120,12 +131,14 @@ def test_any_body_under_an_honest_header_is_a_message_or_refused(kind: Kind, bod
 @pytest.mark.parametrize(
     ("packet", "said"),
     [
-        (b"CP\x01", "3 bytes"),
-        (struct.pack("<2sBBI", b"XX", 1, 9, 0), "b'XX'"),
+        (b"CP\x02", "3 bytes"),
+        (struct.pack("<2sBBI", b"XX", VERSION, 9, 0), "b'XX'"),
         (struct.pack("<2sBBI", b"CP", 7, 9, 0), "version 7"),
-        (struct.pack("<2sBBI", b"CP", 1, 99, 0), "kind of message: 99"),
-        (struct.pack("<2sBBI", b"CP", 1, 9, 5), "header says 5"),
-        (struct.pack("<2sBBI", b"CP", 1, 8, 1) + b"x", "CREDIT"),
+        (struct.pack("<2sBBI", b"CP", VERSION, 99, 0), "kind of message: 99"),
+        (struct.pack("<2sBBI", b"CP", VERSION, 9, 5), "header says 5"),
+        (struct.pack("<2sBBI", b"CP", VERSION, 8, 1) + b"x", "CREDIT"),
+        (struct.pack("<2sBBI", b"CP", VERSION, 6, 0), "DONE.*no request"),
+        (struct.pack("<2sBBI", b"CP", VERSION, 6, 40) + bytes(40), "DONE cannot be read"),
     ],
 )
 def test_the_error_says_what_was_found(packet: bytes, said: str) -> None:
@@ -150,13 +163,13 @@ def test_a_hello_with_a_wrong_field_names_it(field: str, value: Any) -> None:
     body[field] = value
     raw = json.dumps(body).encode()
     with pytest.raises(ProtocolError, match=f"HELLO.*{field}"):
-        decode(struct.pack("<2sBBI", b"CP", 1, Kind.HELLO, len(raw)) + raw)
+        decode(struct.pack("<2sBBI", b"CP", VERSION, Kind.HELLO, len(raw)) + raw)
 
 
 def test_a_hello_may_carry_more_than_this_version_knows() -> None:
     hello = Hello("key", (4, 4, 3), "uint8", 10, 6, "a")
     raw = json.dumps(hello._asdict() | {"newer": [1, 2]}).encode()
-    assert decode(struct.pack("<2sBBI", b"CP", 1, Kind.HELLO, len(raw)) + raw) == hello
+    assert decode(struct.pack("<2sBBI", b"CP", VERSION, Kind.HELLO, len(raw)) + raw) == hello
 
 
 @pytest.mark.parametrize(
@@ -164,6 +177,8 @@ def test_a_hello_may_carry_more_than_this_version_knows() -> None:
     [
         Submit(-1, 0, 1, 0),
         Credit(2**32),
+        Done(()),
+        Done((Answer(0, 0, 0, 0, 1),) * (MAX_ANSWERS + 1)),
         Stats({"text": "x" * MAX_MESSAGE}),
         Stats({"number": float("nan")}),
         Failed(1, FailureCode.INFERENCE, (), "no item"),

@@ -32,6 +32,9 @@ class _Pace:
         answered: whether it ever got an answer.
         items: of a request, on average.
         seconds: for preparing a request, on average; 0 while none was seen.
+        reach: items that it will have outstanding at most, by what it did so far. One that waits
+            for each answer before it prepares another request uses no more of a window however
+            large it is. Before the first answer nobody can tell.
         free_since: since when it can have been preparing; None while its window is full, and before
             its first request, which tells how long it took to start and not its pace.
     """
@@ -43,17 +46,12 @@ class _Pace:
     seconds: float = 0.0
     reached: deque[int] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
     answered: bool = False
+    reach: int = 0
 
-    @property
-    def reach(self) -> int:
-        """Items that it will have outstanding at most, by what it did so far.
-
-        One that waits for each answer before it prepares another request uses no more of a window
-        however large it is. Before the first answer nobody can tell.
-        """
-        if not (self.answered and self.reached):
-            return self.window
-        return min(self.window, max(self.reached))
+    def learn(self) -> None:
+        """See how far it goes."""
+        known = self.answered and self.reached
+        self.reach = min(self.window, max(self.reached)) if known else self.window
 
     def rate(self) -> float:
         """Items per second while it prepares."""
@@ -70,9 +68,10 @@ class Arrivals:
         """A client may have so many items outstanding, from now on."""
         pace = self._paces.get(client)
         if pace is None:
-            self._paces[client] = _Pace(window)
+            self._paces[client] = _Pace(window, reach=window)
         else:
             pace.window = window
+            pace.learn()
             self._look(pace, now)
 
     def leave(self, client: int) -> None:
@@ -96,6 +95,7 @@ class Arrivals:
         pace.outstanding += items
         pace.reached.append(pace.outstanding)
         pace.free_since = None
+        pace.learn()
         self._look(pace, now)
 
     def answered(self, client: int, items: int, now: float) -> None:
@@ -103,7 +103,9 @@ class Arrivals:
         pace = self._paces.get(client)
         if pace is not None:
             pace.outstanding -= items
-            pace.answered = True
+            if not pace.answered:
+                pace.answered = True
+                pace.learn()
             self._look(pace, now)
 
     def rate(self, now: float) -> float:

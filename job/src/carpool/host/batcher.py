@@ -55,7 +55,7 @@ class Batcher:
         self._alone: deque[Part] = deque()
         self._retries: deque[Batch] = deque()
         self._running: list[Batch] = []
-        self._free_at = 0.0
+        self._busy_since = 0.0
 
     @property
     def max_batch(self) -> int:
@@ -148,17 +148,12 @@ class Batcher:
         self._running.remove(batch)
         if seconds is not None:
             self.pacer.cost.observe(self.shapes.padded(batch.items), seconds)
-        self._free_at = now
-        for left in self._running:
-            self._free_at += self.predict(left)
+        self._busy_since = now
 
     def _next_shared(self, now: float) -> Batch | float | None:
-        waiting = [key for key, queue in self._queues.items() if queue.items]
-        if not waiting:
+        queue = self._oldest_queue()
+        if queue is None:
             return None
-        # Oldest first over the keys, so that none starves; within a key the queue decides.
-        key = min(waiting, key=lambda key: self._queues[key].oldest())
-        queue = self._queues[key]
         wait = self._hold(queue.items, now)
         if wait is None or wait > 0:
             return wait
@@ -167,12 +162,25 @@ class Batcher:
         items = self.shapes.fill(min(share, self.max_batch), self.pacer.cost.predict)
         return self._give(Batch(queue.take(items)), now)
 
+    def _oldest_queue(self) -> RequestQueue | None:
+        # Oldest first over the keys, so that none starves; within a key the queue decides.
+        waiting = [queue for queue in self._queues.values() if queue.items]
+        if len(waiting) > 1:
+            return min(waiting, key=lambda queue: queue.oldest())
+        return waiting[0] if waiting else None
+
     def _hold(self, queued: int, now: float) -> float | None:
         # More than the clients will have outstanding is not worth waiting for: nobody sends it.
         most = max(1, min(self.max_batch, self.pacer.arrivals.reach))
         if len(self._running) < self._lanes:
             return self.pacer.hold_idle(queued, most, now)
-        return self.pacer.hold_busy(queued, most, self._free_at, now)
+        return self.pacer.hold_busy(queued, most, self._free_at(now), now)
+
+    def _free_at(self, now: float) -> float:
+        """When the device will have finished what it works on, one batch after another."""
+        first, *staged = self._running
+        ends = max(now, self._busy_since + self.predict(first))
+        return ends + sum(self.predict(batch) for batch in staged)
 
     def _next_alone(self) -> Batch:
         part = self._alone.popleft()
@@ -182,6 +190,7 @@ class Batcher:
         return Batch([part], alone=True)
 
     def _give(self, batch: Batch, now: float) -> Batch:
+        if not self._running:
+            self._busy_since = now
         self._running.append(batch)
-        self._free_at = max(self._free_at, now) + self.predict(batch)
         return batch

@@ -24,6 +24,7 @@ from carpool.host.ledger import Completed, ItemFailure, Ledger, Pending, Timing
 from carpool.host.link import HostGone, Link
 from carpool.host.messages import (
     Alive,
+    Answer,
     Credit,
     Done,
     Failed,
@@ -110,6 +111,7 @@ class HostClient:
         )
         self._link = Link(socket_path, host_timeout, revive)
         self._process = os.getpid()
+        self._forked = False
         self._arena: Arena | None = None
         self._descriptor: int | None = None
         self._slots: list[Slot] = []
@@ -126,11 +128,12 @@ class HostClient:
         Raises:
             HostError: all slots are held by the caller and none is submitted; or as `Link.receive`.
         """
+        if self._link.connected and (slot := self._grant()):
+            return slot
         self._link.be_patient()
         while True:
             self._converse()
             if slot := self._grant():
-                self._held.add(slot)
                 return slot
             if not self._ledger.outstanding:
                 raise HostError(
@@ -148,7 +151,7 @@ class HostClient:
             count: at least 1, at most the slot's items.
             tag: comes back with the result.
         """
-        self._check_process()
+        connected = self._is_connected()
         if slot not in self._held:
             raise ValueError("this slot is not held: acquire one first")
         if not 1 <= count <= len(slot.items):
@@ -156,7 +159,7 @@ class HostClient:
         self._held.remove(slot)
         self._mapped().states[slot.index] = SlotState.QUEUED
         request = self._ledger.add(slot.index, count, tag)
-        if self._link.connected:
+        if connected:
             try:
                 self._send(request)
             except HostGone:
@@ -169,13 +172,13 @@ class HostClient:
 
     def completed(self) -> Iterator[Completed]:
         """Give what is answered, in the order of submission, without waiting."""
-        self._check_process()
-        try:
-            while self._link.connected and (message := self._link.poll()) is not None:
-                self._hear(message)
-        except HostGone:
-            self._lost()
-        yield from self._ledger.results()
+        if self._is_connected():
+            try:
+                while (message := self._link.poll()) is not None:
+                    self._hear(message)
+            except HostGone:
+                self._lost()
+        return self._ledger.results()
 
     def drain(self) -> Iterator[Completed]:
         """Give all that was submitted, in that order, waiting for it.
@@ -237,17 +240,24 @@ class HostClient:
         if os.getpid() == getattr(self, "_process", None):
             self.close()
 
-    def _check_process(self) -> None:
-        if os.getpid() != self._process:
+    def _is_connected(self) -> bool:
+        """Whether there is a connection; a forked copy has none (see `_abandon`).
+
+        Raises:
+            HostError: this is a forked copy.
+        """
+        if self._link.connected:
+            return True
+        if self._forked:
             raise HostError(
                 f"this client belongs to process {self._process}, from which process {os.getpid()} "
                 "was forked; open a client in each process"
             )
+        return False
 
     def _converse(self) -> None:
         """See to it that there is a host that is ready and knows all that is not answered."""
-        self._check_process()
-        while not self._link.connected:
+        while not self._is_connected():
             self._link.connect()
             try:
                 self._introduce()
@@ -292,7 +302,8 @@ class HostClient:
     def _hear(self, message: Message) -> None:
         match message:
             case Done():
-                self._done(message)
+                for answer in message.answers:
+                    self._take(answer)
             case Failed():
                 failure = ItemFailure(message.code, message.text)
                 failures = self._ledger.find(message.request).failures
@@ -306,16 +317,16 @@ class HostClient:
             case _:
                 raise ProtocolError(f"a ready host does not send {type(message).__name__}")
 
-    def _done(self, done: Done) -> None:
+    def _take(self, answer: Answer) -> None:
         """Copy the results out of the arena, and free the slot."""
-        request = self._ledger.find(done.request)
-        arena, slot = self._mapped(), request.slot
+        request = self._ledger.find(answer.request)
+        arena, slot, items = self._mapped(), request.slot, request.items
+        counts = arena.counts[slot, :items].tolist()
         found: list[Rows | ItemFailure] = []
-        counts = arena.counts[slot, : request.items].tolist()
-        alike = not request.failures and len(set(counts)) == 1
+        alike = not request.failures and counts.count(counts[0]) == items
         if alike and 0 <= counts[0] <= self._format.output_rows:
             # One copy; the items' rows are views of it.
-            found.extend(arena.rows[slot, : request.items, : counts[0]].copy())
+            found = list(arena.rows[slot, :items, : counts[0]].copy())
             counts = []
         for item, count in enumerate(counts):
             if item in request.failures:
@@ -324,19 +335,20 @@ class HostClient:
                 found.append(arena.rows[slot, item, :count].copy())
             else:
                 raise ProtocolError(f"the host says that an item has {count} rows")
-        timing = Timing(done.queued_us / 1e6, done.executed_us / 1e6, done.batch_items)
+        timing = Timing(answer.queued_us / 1e6, answer.executed_us / 1e6, answer.batch_items)
         self._ledger.complete(request, found, timing)
         self._free.append(self._slots[slot])
 
     def _grant(self) -> Slot | None:
         if not self._free:
             return None
-        size = len(self._free[0].items)
-        promised = self._ledger.outstanding + len(self._held) * size
+        outstanding, size = self._ledger.outstanding, len(self._free[0].items)
         # With nothing outstanding no credit will ever come back, so one more is always allowed.
-        if self._ledger.outstanding and promised + size > self._credits:
+        if outstanding and outstanding + (len(self._held) + 1) * size > self._credits:
             return None
-        return self._free.pop()
+        slot = self._free.pop()
+        self._held.add(slot)
+        return slot
 
     def _send(self, request: Pending) -> None:
         self._link.send(Submit(request.number, request.slot, request.items, request.deaths))
@@ -361,6 +373,7 @@ class HostClient:
 
     def _abandon(self) -> None:
         """Close a forked copy, so that the host sees the end of the process that owns it."""
+        self._forked = True
         self._link.close()
         if self._descriptor is not None:
             os.close(self._descriptor)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import resource
-from dataclasses import fields
 from typing import Any
 
 from carpool.host.launcher import Phases
 from carpool.host.work import Request
 
-PHASES = tuple(entry.name for entry in fields(Phases))
+PHASES = Phases._fields
 
 
 class Counters:

@@ -144,17 +144,25 @@ class Dispatcher:
         elif batch.items > 1 and not isinstance(error, HandlerError):
             self._split(batch, error)
             return
-        first = 0
+        first, heard = 0, set[Session]()
         for part in batch.parts:
-            session = self._sessions[part.request.client]
+            request, items = part.request, part.items
+            session = self._sessions[request.client]
             if not session.closed:
                 if outcome.rows is not None:
-                    session.store(part, outcome.rows[first : first + part.items])
+                    session.store(part, outcome.rows[first : first + items])
                 else:
                     session.fail(part, _code(error), _text(error))
-                self._complete(session, part.request, outcome, now)
-            first += part.items
+                request.executed += outcome.seconds
+                request.batch_items = max(request.batch_items, batch.items)
+                if not request.unanswered:
+                    self._answer(session, request, now)
+                    heard.add(session)
+            first += items
             self._take_off(session, part)
+        # All at once: each message costs a packet, and a turn of the client's.
+        for session in heard:
+            session.tell()
 
     def check_device(self, now: float) -> None:
         """Look whether the device still answers.
@@ -210,7 +218,9 @@ class Dispatcher:
             session, request = self._sessions[part.request.client], part.request
             if not session.closed:
                 session.fail(part, request.failed[0].code, request.failed[0].text)
-                self._answer_whole(session, request, now)
+                if not request.unanswered:
+                    self._answer(session, request, now)
+                    session.tell()
         return True
 
     def _take_off(self, session: Session, part: Part) -> None:
@@ -218,16 +228,10 @@ class Dispatcher:
         if session.closed and not session.on_device:
             self._forget(session)
 
-    def _complete(self, session: Session, request: Request, outcome: Outcome, now: float) -> None:
-        request.executed += outcome.seconds
-        request.batch_items = max(request.batch_items, outcome.batch.items)
-        self._answer_whole(session, request, now)
-
-    def _answer_whole(self, session: Session, request: Request, now: float) -> None:
-        if not request.unanswered:
-            self._counters.request(request)
-            session.answer(request)
-            self._batcher.answered(request, now)
+    def _answer(self, session: Session, request: Request, now: float) -> None:
+        self._counters.request(request)
+        session.answer(request)
+        self._batcher.answered(request, now)
 
 
 def _text(error: Exception | None) -> str:

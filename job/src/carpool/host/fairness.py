@@ -63,9 +63,12 @@ class DeficitRoundRobin:
 
     def push(self, part: Part) -> None:
         """Queue a part behind its client's others; a client that had none joins at the end."""
-        self._clients.setdefault(part.request.client, _Waiting()).parts.append(part)
-        self._quantum = max(self._quantum, part.items)
-        self.items += part.items
+        client, items = part.request.client, part.items
+        if client not in self._clients:
+            self._clients[client] = _Waiting()
+        self._clients[client].parts.append(part)
+        self._quantum = max(self._quantum, items)
+        self.items += items
 
     def take(self, room: int) -> list[Part]:
         """Remove up to `room` items, client after client."""
@@ -75,18 +78,20 @@ class DeficitRoundRobin:
             if not waiting.visited:
                 waiting.visited = True
                 waiting.deficit += self._quantum
-            if waiting.parts[0].items > waiting.deficit:
+            items = waiting.parts[0].items
+            if items > waiting.deficit:
                 waiting.visited = False
                 self._clients.move_to_end(client)
                 continue
             part = waiting.parts.popleft()
-            if part.items > room:
+            if items > room:
                 part, rest = part.split(room)
                 waiting.parts.appendleft(rest)
+                items = room
             taken.append(part)
-            room -= part.items
-            waiting.deficit -= part.items
-            self.items -= part.items
+            room -= items
+            waiting.deficit -= items
+            self.items -= items
             if not waiting.parts:
                 del self._clients[client]
         return taken

@@ -9,12 +9,14 @@ batch can be launched behind the running one. All talk to the event loop through
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 from carpool.host.backends.base import Backend, Items, LoadReport, OutOfMemory
 from carpool.host.model_files import ModelPaths
@@ -38,8 +40,7 @@ class LoadFailed:
     error: Exception
 
 
-@dataclass(frozen=True, slots=True)
-class Phases:
+class Phases(NamedTuple):
     """Seconds of a batch, by what its thread was waiting for.
 
     On a device that computes by itself, `launch` only begins and `collect` waits for the batch and
@@ -51,8 +52,7 @@ class Phases:
     collect: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """A batch left the device.
 
     Attributes:
@@ -77,19 +77,37 @@ class ThreadDied:
     error: BaseException
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
+class _Job(NamedTuple):
     batch: Batch
     parts: Sequence[Items]
 
 
-@dataclass(frozen=True, slots=True)
-class _Running:
+class _Running(NamedTuple):
     batch: Batch
     handle: Any
     begun: float
     staged: float
     launched: float
+
+
+class _Jobs:
+    """Batches on their way from the event loop to whichever thread of the launcher is free.
+
+    A queue's lock wakes a thread while the caller holds the interpreter's, for which it then sleeps
+    again. A write to an eventfd is made without it.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: deque[_Job] = deque()
+        self._count = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_SEMAPHORE)
+
+    def put(self, job: _Job) -> None:
+        self._jobs.append(job)
+        os.eventfd_write(self._count, 1)
+
+    def get(self) -> _Job:
+        os.eventfd_read(self._count)
+        return self._jobs.popleft()
 
 
 class Launcher:
@@ -104,7 +122,7 @@ class Launcher:
         """
         self._backend = backend
         self._post = post
-        self._jobs: SimpleQueue[_Job] = SimpleQueue()
+        self._jobs = _Jobs()
         self._running: SimpleQueue[_Running] = SimpleQueue()
         self._device_free_at = 0.0
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from carpool.errors import (
     CarpoolError,
@@ -42,8 +42,7 @@ class ItemFailure:
         return InferenceFailed(self.message)
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(NamedTuple):
     """What became of a request in the host.
 
     Attributes:
@@ -57,8 +56,7 @@ class Timing:
     batch_items: int
 
 
-@dataclass(frozen=True, slots=True)
-class Completed:
+class Completed(NamedTuple):
     """An answered request.
 
     Attributes:

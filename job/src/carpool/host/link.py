@@ -8,6 +8,7 @@ wait at once, unless a host elsewhere or later might.
 from __future__ import annotations
 
 import socket
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,8 @@ from carpool.host.termination import find_message
 _FIRST_RETRY = 0.02
 _LAST_RETRY = 0.5
 """Seconds between attempts to connect while nobody listens."""
+_LOOKS = 8
+"""The kernel ends a receive so often within the timeout, to look whether patience has ended."""
 
 
 class HostGone(Exception):
@@ -92,7 +95,7 @@ class Link:
                     f"cannot connect to the model host at {self._path}: {error}"
                 ) from error
             else:
-                self._socket = connection
+                self._socket = self._with_timeouts(connection)
                 return
             time.sleep(min(pause, self._left()))
             pause = min(2 * pause, _LAST_RETRY)
@@ -111,7 +114,6 @@ class Link:
         """
         connection = self._open()
         try:
-            connection.settimeout(self._timeout)
             if descriptor is None:
                 connection.send(encode(message))
             else:
@@ -131,11 +133,11 @@ class Link:
         """
         connection = self._open()
         while True:
-            connection.settimeout(self._left())
             try:
                 packet = _packet(connection)
-            except TimeoutError:
-                continue  # and `_left` raises
+            except BlockingIOError:
+                self._left()
+                continue
             self.be_patient()
             return _accepted(packet)
 
@@ -146,13 +148,23 @@ class Link:
             HostGone: end of file.
             HostStartFailed, HostError, ProtocolError: as `receive`.
         """
-        connection = self._open()
-        connection.settimeout(0)
         try:
-            packet = _packet(connection)
+            packet = _packet(self._open(), socket.MSG_DONTWAIT)
         except BlockingIOError:
             return None
         return _accepted(packet)
+
+    def _with_timeouts(self, connection: socket.socket) -> socket.socket:
+        """Have the kernel keep the time: a timeout of Python's costs a poll(2) for each call."""
+        connection.settimeout(None)
+        for option, seconds in (
+            (socket.SO_SNDTIMEO, self._timeout),
+            (socket.SO_RCVTIMEO, self._timeout / _LOOKS),
+        ):
+            # A time of zero would be none at all.
+            whole, part = divmod(max(1, int(seconds * 1e6)), 1_000_000)
+            connection.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", whole, part))
+        return connection
 
     def _open(self) -> socket.socket:
         if self._socket is None:
@@ -170,13 +182,13 @@ class Link:
         return left
 
 
-def _packet(connection: socket.socket) -> bytes:
+def _packet(connection: socket.socket, flags: int = 0) -> bytes:
     try:
-        packet = connection.recv(MAX_MESSAGE + 1)
+        packet = connection.recv(MAX_MESSAGE + 1, flags)
     except ConnectionResetError:
         # The host died with messages of ours unread. What it sent before is still to be had.
         try:
-            packet = connection.recv(MAX_MESSAGE + 1)
+            packet = connection.recv(MAX_MESSAGE + 1, flags)
         except ConnectionError as error:
             raise HostGone from error
     if not packet:

@@ -110,14 +110,20 @@ class Submit(NamedTuple):
     deaths: int
 
 
-class Done(NamedTuple):
-    """Host: the request is answered; rows are in the slot, except for items that FAILED named."""
+class Answer(NamedTuple):
+    """One request of a DONE: rows are in its slot, except for items that FAILED named."""
 
     request: int
     slot: int
     queued_us: int
     executed_us: int
     batch_items: int
+
+
+class Done(NamedTuple):
+    """Host: these requests, at least one, are answered; what one batch answers comes together."""
+
+    answers: tuple[Answer, ...]
 
 
 class Failed(NamedTuple):

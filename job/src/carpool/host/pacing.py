@@ -102,11 +102,10 @@ class Pacer:
             most: items of the largest batch that could come together.
             now: seconds, monotonic.
         """
-        rate = self.arrivals.rate(now)
-        enough = min(most, rate * self.cost.base)
-        if self._waiting_since is None:
-            self._waiting_since = now
-        if queued < enough:
+        rate = self.arrivals.rate(now) if queued < most else 0.0
+        if rate and queued < (enough := min(most, rate * self.cost.base)):
+            if self._waiting_since is None:
+                self._waiting_since = now
             left = self._waiting_since + _LONGEST_WAIT * self.cost.base - now
             if left >= _SHORTEST_WAIT:
                 # What comes wakes the host anyway; this is for what does not come.
@@ -141,11 +140,11 @@ class Pacer:
 def _plus(
     sums: tuple[float, ...], items: int, seconds: float, *, decay: float
 ) -> tuple[float, float, float, float, float]:
-    count, n, nn, t, nt = (decay * value for value in sums)
+    count, n, nn, t, nt = sums
     return (
-        count + 1,
-        n + items,
-        nn + items * items,
-        t + seconds,
-        nt + items * seconds,
+        decay * count + 1,
+        decay * n + items,
+        decay * nn + items * items,
+        decay * t + seconds,
+        decay * nt + items * seconds,
     )

@@ -11,7 +11,7 @@ says what was found. Items and results never travel here; they are in the arena.
     OFFER (slots, items; + fd) ──────────────▶  checks seals and size, maps, commits the memory
             ◀──────────────────  READY (credits, model facts), once the model is loaded
     SUBMIT (request, slot) ──────────────────▶
-            ◀──────────────────  FAILED (request, items)*   DONE (request, timings)
+            ◀──────────────────  FAILED (request, items)*   DONE (request, timings)+
             ◀──────────────────  CREDIT, ALIVE at any time; REFUSAL, then end of file
     STATS_REQUEST ───────────────────────────▶  also without a HELLO
             ◀──────────────────  STATS
@@ -22,11 +22,14 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from itertools import starmap
+from typing import Any, NamedTuple
 
 from carpool.errors import ProtocolError
 from carpool.host.messages import (
     Alive,
+    Answer,
     Credit,
     Done,
     Failed,
@@ -45,7 +48,7 @@ from carpool.host.messages import (
 )
 
 MAGIC = b"CP"
-VERSION = 1
+VERSION = 2
 MAX_MESSAGE = 4096
 """Bytes of a packet."""
 MAX_TEXT = 1024
@@ -54,53 +57,11 @@ MAX_FAILED_ITEMS = 1024
 """Items that one FAILED names; more take several messages."""
 
 _HEADER = struct.Struct("<2sBBI")
+_ANSWER = struct.Struct("<QIQQI")
 _FAILED = struct.Struct("<QHH")
 _REFUSAL = struct.Struct("<H")
-
-_FIXED: dict[Kind, tuple[struct.Struct, Callable[..., Message]]] = {
-    Kind.OFFER: (struct.Struct("<IIQ"), Offer),
-    Kind.SUBMIT: (struct.Struct("<QIII"), Submit),
-    Kind.DONE: (struct.Struct("<QIQQI"), Done),
-    Kind.CREDIT: (struct.Struct("<I"), Credit),
-    Kind.ALIVE: (struct.Struct("<"), Alive),
-    Kind.STATS_REQUEST: (struct.Struct("<"), StatsRequest),
-}
-_WHOLE = {
-    kind: struct.Struct(_HEADER.format + body.format[1:]) for kind, (body, _) in _FIXED.items()
-}
-"""Header and body together, for what is sent most: SUBMIT and DONE."""
-_JSON: dict[Kind, tuple[Callable[..., Message], dict[str, type]]] = {
-    Kind.HELLO: (
-        Hello,
-        {
-            "model_key": str,
-            "item_shape": list,
-            "item_dtype": str,
-            "output_rows": int,
-            "row_width": int,
-            "attempt": str,
-            "row_dtype": str,
-            "schema": str,
-        },
-    ),
-    Kind.WELCOME: (Welcome, {"slots": int, "items": int, "host_id": str, "generation": int}),
-    Kind.READY: (Ready, {"credits": int, "max_batch": int, "model": dict}),
-    Kind.STATS: (Stats, {"figures": dict}),
-}
-_KINDS: dict[type, Kind] = {
-    Hello: Kind.HELLO,
-    Welcome: Kind.WELCOME,
-    Offer: Kind.OFFER,
-    Ready: Kind.READY,
-    Submit: Kind.SUBMIT,
-    Done: Kind.DONE,
-    Failed: Kind.FAILED,
-    Credit: Kind.CREDIT,
-    Alive: Kind.ALIVE,
-    StatsRequest: Kind.STATS_REQUEST,
-    Stats: Kind.STATS,
-    Refusal: Kind.REFUSAL,
-}
+MAX_ANSWERS = (MAX_MESSAGE - _HEADER.size) // _ANSWER.size
+"""Requests that one DONE answers; more than an arena has slots (`credits.MOST_SLOTS`)."""
 
 
 def encode(message: Message) -> bytes:
@@ -109,11 +70,9 @@ def encode(message: Message) -> bytes:
     Raises:
         ProtocolError: it does not fit into MAX_MESSAGE bytes, or a number into its field.
     """
-    kind = _KINDS[type(message)]
+    kind, write = _WRITERS[type(message)]
     try:
-        if (whole := _WHOLE.get(kind)) is not None:
-            return whole.pack(MAGIC, VERSION, kind, whole.size - _HEADER.size, *message)
-        body = _encode_body(message)
+        body = write(message)
     except (struct.error, TypeError, ValueError) as error:
         raise ProtocolError(f"{kind.name} cannot be sent: {error}") from error
     if _HEADER.size + len(body) > MAX_MESSAGE:
@@ -130,24 +89,13 @@ def decode(packet: bytes) -> Message:
     Raises:
         ProtocolError: the packet is not exactly one message of this version.
     """
-    if len(packet) < _HEADER.size:
-        raise ProtocolError(f"packet of {len(packet)} bytes; a header has {_HEADER.size}")
-    magic, version, number, length = _HEADER.unpack_from(packet)
-    if magic != MAGIC:
-        raise ProtocolError(f"packet begins with {magic!r}, expected {MAGIC!r}")
-    if version != VERSION:
-        raise ProtocolError(f"protocol version {version}; this end speaks {VERSION}")
-    body = packet[_HEADER.size :]
-    if length != len(body):
-        raise ProtocolError(f"body of {len(body)} bytes; its header says {length}")
+    read = _READERS.get(packet[:4])
+    if read is None or int.from_bytes(packet[4:8], "little") != len(packet) - _HEADER.size:
+        raise ProtocolError(_why_unreadable(packet))
     try:
-        kind = Kind(number)
-    except ValueError as error:
-        raise ProtocolError(f"unknown kind of message: {number}") from error
-    try:
-        return _decode_body(kind, body)
+        return read(packet[8:])
     except (struct.error, TypeError, ValueError, RecursionError) as error:
-        raise ProtocolError(f"{kind.name} cannot be read: {error}") from error
+        raise ProtocolError(f"{Kind(packet[3]).name} cannot be read: {error}") from error
 
 
 def clip(text: str, limit: int = MAX_TEXT) -> str:
@@ -158,41 +106,83 @@ def clip(text: str, limit: int = MAX_TEXT) -> str:
     return raw[: limit - 3].decode("utf-8", "ignore") + "…"
 
 
-def _encode_body(message: Message) -> bytes:
-    if isinstance(message, Failed):
-        count = len(message.items)
-        if not 1 <= count <= MAX_FAILED_ITEMS:
-            raise ValueError(f"{count} items, expected 1 to {MAX_FAILED_ITEMS}")
-        head = _FAILED.pack(message.request, message.code, count)
-        return head + struct.pack(f"<{count}H", *message.items) + _text_bytes(message.text)
-    if isinstance(message, Refusal):
-        return _REFUSAL.pack(message.code) + _text_bytes(message.text)
+def _why_unreadable(packet: bytes) -> str:
+    if len(packet) < _HEADER.size:
+        return f"packet of {len(packet)} bytes; a header has {_HEADER.size}"
+    magic, version, kind, length = _HEADER.unpack_from(packet)
+    if magic != MAGIC:
+        return f"packet begins with {magic!r}, expected {MAGIC!r}"
+    if version != VERSION:
+        return f"protocol version {version}; this end speaks {VERSION}"
+    if length != len(packet) - _HEADER.size:
+        return f"body of {len(packet) - _HEADER.size} bytes; its header says {length}"
+    return f"unknown kind of message: {kind}"
+
+
+class _Body(NamedTuple):
+    """How messages of a kind become bytes and are made of them."""
+
+    type: type[Message]
+    write: Callable[[Any], bytes]
+    read: Callable[[bytes], Message]
+
+
+def _fixed(make: type[Message], layout: str) -> _Body:
+    pack, unpack = struct.Struct(layout).pack, struct.Struct(layout).unpack
+    return _Body(make, lambda message: pack(*message), lambda body: make(*unpack(body)))
+
+
+def _json(make: type[Message], **fields: type) -> _Body:
+    return _Body(make, _write_json, partial(_read_json, make, fields))
+
+
+def _write_done(done: Done) -> bytes:
+    if not done.answers:
+        raise ValueError("it answers no request")
+    return b"".join(starmap(_ANSWER.pack, done.answers))
+
+
+def _read_done(body: bytes) -> Done:
+    if not body:
+        raise ValueError("it answers no request")
+    return Done(tuple(starmap(Answer, _ANSWER.iter_unpack(body))))
+
+
+def _write_failed(failed: Failed) -> bytes:
+    count = len(failed.items)
+    if not 1 <= count <= MAX_FAILED_ITEMS:
+        raise ValueError(f"{count} items, expected 1 to {MAX_FAILED_ITEMS}")
+    head = _FAILED.pack(failed.request, failed.code, count)
+    return head + struct.pack(f"<{count}H", *failed.items) + _text_bytes(failed.text)
+
+
+def _read_failed(body: bytes) -> Failed:
+    request, code, count = _FAILED.unpack_from(body)
+    end = _FAILED.size + 2 * count
+    if not 1 <= count <= MAX_FAILED_ITEMS:
+        raise ValueError(f"{count} items, expected 1 to {MAX_FAILED_ITEMS}")
+    items = struct.unpack(f"<{count}H", body[_FAILED.size : end])
+    return Failed(request, FailureCode(code), items, body[end:].decode())
+
+
+def _write_refusal(refusal: Refusal) -> bytes:
+    return _REFUSAL.pack(refusal.code) + _text_bytes(refusal.text)
+
+
+def _read_refusal(body: bytes) -> Refusal:
+    (code,) = _REFUSAL.unpack_from(body)
+    return Refusal(RefusalCode(code), body[_REFUSAL.size :].decode())
+
+
+def _write_json(message: Message) -> bytes:
     return json.dumps(message._asdict(), separators=(",", ":"), allow_nan=False).encode()
 
 
-def _decode_body(kind: Kind, body: bytes) -> Message:
-    if kind in _FIXED:
-        layout, make = _FIXED[kind]
-        return make(*layout.unpack(body))
-    if kind is Kind.FAILED:
-        request, code, count = _FAILED.unpack_from(body)
-        end = _FAILED.size + 2 * count
-        if not 1 <= count <= MAX_FAILED_ITEMS:
-            raise ValueError(f"{count} items, expected 1 to {MAX_FAILED_ITEMS}")
-        items = struct.unpack(f"<{count}H", body[_FAILED.size : end])
-        return Failed(request, FailureCode(code), items, body[end:].decode())
-    if kind is Kind.REFUSAL:
-        (code,) = _REFUSAL.unpack_from(body)
-        return Refusal(RefusalCode(code), body[_REFUSAL.size :].decode())
-    return _decode_json(kind, body)
-
-
-def _decode_json(kind: Kind, body: bytes) -> Message:
-    make, types = _JSON[kind]
+def _read_json(make: Callable[..., Message], fields: dict[str, type], body: bytes) -> Message:
     found = json.loads(body)
     if not isinstance(found, dict):
         raise TypeError(f"body is a {type(found).__name__}, expected an object")
-    return make(*(_field(name, found.get(name), expected) for name, expected in types.items()))
+    return make(*(_field(name, found.get(name), expected) for name, expected in fields.items()))
 
 
 def _field(name: str, value: Any, expected: type) -> Any:
@@ -215,3 +205,32 @@ def _text_bytes(text: str) -> bytes:
     if len(raw) > MAX_TEXT:
         raise ValueError(f"a text of {len(raw)} bytes, expected at most {MAX_TEXT}")
     return raw
+
+
+_BODIES = {
+    Kind.HELLO: _json(
+        Hello,
+        model_key=str,
+        item_shape=list,
+        item_dtype=str,
+        output_rows=int,
+        row_width=int,
+        attempt=str,
+        row_dtype=str,
+        schema=str,
+    ),
+    Kind.WELCOME: _json(Welcome, slots=int, items=int, host_id=str, generation=int),
+    Kind.OFFER: _fixed(Offer, "<IIQ"),
+    Kind.READY: _json(Ready, credits=int, max_batch=int, model=dict),
+    Kind.SUBMIT: _fixed(Submit, "<QIII"),
+    Kind.DONE: _Body(Done, _write_done, _read_done),
+    Kind.FAILED: _Body(Failed, _write_failed, _read_failed),
+    Kind.CREDIT: _fixed(Credit, "<I"),
+    Kind.ALIVE: _fixed(Alive, "<"),
+    Kind.STATS_REQUEST: _fixed(StatsRequest, "<"),
+    Kind.STATS: _json(Stats, figures=dict),
+    Kind.REFUSAL: _Body(Refusal, _write_refusal, _read_refusal),
+}
+_WRITERS = {body.type: (kind, body.write) for kind, body in _BODIES.items()}
+_READERS = {MAGIC + bytes((VERSION, kind)): body.read for kind, body in _BODIES.items()}
+"""By the first four bytes of a packet."""

@@ -1,9 +1,10 @@
 """The host's event loop: one thread that owns all sockets and decides; it never waits for anyone.
 
-Sockets, the launcher and the arena mapper reach it through one selector. The launcher's outcomes
-come back as letters, are written into the arenas and answered; then, if the device has room, the
-batcher cuts the next batch. There is no polling: the loop sleeps until a descriptor is ready, the
-batcher's wait is over, or a tick is due (signs of life, watchdog).
+The launcher's outcomes come back as letters, are written into the arenas and answered; sockets are
+read; then, if the device has room, the batcher cuts the next batch. There is no polling: the loop
+sleeps until a descriptor is ready (the mailbox has one), the batcher's wait is over, or a tick is
+due (signs of life, watchdog). Everything that happens in a turn happens at one time, looked up
+once.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import errno
 import logging
 import math
-import selectors
 import socket
 import time
 from collections.abc import Callable
@@ -39,6 +39,7 @@ from carpool.host.messages import (
     Welcome,
 )
 from carpool.host.model_files import find_model
+from carpool.host.poller import Poller
 from carpool.host.session import Gone, Session
 
 _LOG = logging.getLogger("carpool.host")
@@ -85,7 +86,7 @@ class Server:
         self._identity = identity
         self._on_loaded = on_loaded
         self._on_tick = on_tick
-        self._selector = selectors.DefaultSelector()
+        self._poller = Poller()
         self._mailbox = Mailbox()
         self._launcher = Launcher(backend, self._mailbox.post)
         self._admission = Admission(config, backend, self._mailbox.post)
@@ -113,22 +114,24 @@ class Server:
             Exception: a bug, or what the handler's load raised.
         """
         self._listener.setblocking(False)
-        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
-        self._selector.register(self._mailbox, selectors.EVENT_READ, self._read_mail)
+        self._poller.watch(self._listener, self._accept)
+        self._poller.watch(self._mailbox, lambda _now: None, edge=True)  # it only ends the sleep
         self._launcher.start(partial(find_model, self._config.model))
-        wait: float | None = 0.0
+        wait = 0.0
         while True:
-            for key, mask in self._selector.select(wait):
-                key.data(mask)
+            ready = self._poller.wait(wait if self._mailbox.may_sleep() else 0.0)
             now = time.monotonic()
+            self._read_mail(now)
+            for react in ready:
+                react(now)
             if now >= self._tick_at:
                 self._tick(now)
             hold = self._dispatcher.dispatch(now) if self._loaded else None
             wait = max(0.0, self._tick_at - now)
-            if hold is not None:
-                wait = min(wait, hold)
+            if hold is not None and hold < wait:
+                wait = hold
 
-    def _accept(self, _: int) -> None:
+    def _accept(self, _now: float) -> None:
         try:
             connection, _address = self._listener.accept()
         except OSError as error:
@@ -136,21 +139,22 @@ class Server:
                 return  # it gave up while it waited
             # The listener would stay readable: look again at the next tick.
             _LOG.warning("cannot accept a client: %s", error)
-            self._selector.unregister(self._listener)
+            self._poller.forget(self._listener)
             return
         self._next_number += 1
         self._sessions[self._next_number] = Session(
-            self._next_number, connection, self._selector, self._on_session
+            self._next_number, connection, self._poller, self._on_session
         )
 
-    def _on_session(self, session: Session, mask: int) -> None:
-        if session.closed:  # by an earlier event of the same round
+    def _on_session(self, session: Session, now: float) -> None:
+        if session.closed:  # earlier in this turn
             return
         try:
-            if mask & selectors.EVENT_WRITE:
+            if session.stuck:
                 session.flush()
-            if mask & selectors.EVENT_READ:
-                self._handle(session, session.receive())
+            else:
+                while self._handle(session, session.receive(), now):
+                    pass
         except BlockingIOError:
             return
         except Gone:
@@ -160,11 +164,17 @@ class Server:
         except ProtocolError as error:
             self._lose(session, RefusalCode.PROTOCOL, str(error))
 
-    def _handle(self, session: Session, message: Message) -> None:
-        self._busy_at = time.monotonic()
+    def _handle(self, session: Session, message: Message, now: float) -> bool:
+        """Do what a message asks for; whether another is likely to have come already.
+
+        To look costs less than a turn of its own for it. A client can keep the loop no longer than
+        it has slots.
+        """
+        self._busy_at = now
         match message:
             case Submit():
-                self._dispatcher.accept(session, message, time.monotonic())
+                self._dispatcher.accept(session, message, now)
+                return session.runs_ahead
             case Hello():
                 shape = self._admission.greet(session, message)
                 self._dispatcher.greeted()
@@ -176,6 +186,7 @@ class Server:
                 session.send(Stats(self._figures()))
             case _:
                 raise ProtocolError(f"a client does not send {type(message).__name__}")
+        return False
 
     def _lose(self, session: Session, code: RefusalCode | None = None, text: str = "") -> None:
         """End a session; its memory stays until the device is done with it."""
@@ -191,7 +202,7 @@ class Server:
         del self._sessions[session.number]
         if session.arena is not None:
             self._admission.release(session.arena)
-            session.arena = None  # the selector's last event still knows the session
+            session.arena = None  # the poller's last reactions still know the session
 
     def _grant(self) -> None:
         if self._loaded:
@@ -206,11 +217,12 @@ class Server:
             for session in changed:
                 self._dispatcher.admit(session, now)
 
-    def _read_mail(self, _: int) -> None:
+    def _read_mail(self, now: float) -> None:
+        # Not in `run`: a letter holds an arena, which is not to outlive its session.
         for letter in self._mailbox.collect():
             match letter:
                 case Outcome():
-                    self._dispatcher.settle(letter, time.monotonic())
+                    self._dispatcher.settle(letter, now)
                 case ArenaMapped():
                     self._arena_mapped(letter)
                 case Loaded():
@@ -267,8 +279,8 @@ class Server:
         for session in self._sessions.values():
             if session.waits:
                 session.send(Alive())
-        if self._listener not in self._selector.get_map():
-            self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        if self._listener not in self._poller:
+            self._poller.watch(self._listener, self._accept)
         self._tick_at = now + self._tick_seconds
 
     def _figures(self) -> dict[str, Any]:

@@ -8,10 +8,10 @@ is not listened to, so that one which never reads cannot fill the host's memory 
 from __future__ import annotations
 
 import os
-import selectors
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from carpool.host.arena import Arena, SlotState
 from carpool.host.credits import RequestShape
 from carpool.host.messages import (
     Alive,
+    Answer,
     Credit,
     Done,
     Failed,
@@ -32,6 +33,7 @@ from carpool.host.messages import (
     RefusalCode,
     Submit,
 )
+from carpool.host.poller import Poller
 from carpool.host.protocol import MAX_FAILED_ITEMS, MAX_MESSAGE, clip, decode, encode
 from carpool.host.work import FailedItem, Part, Request
 from carpool.vision.handler import Rows
@@ -58,8 +60,8 @@ class Session:
         self,
         number: int,
         connection: socket.socket,
-        selector: selectors.BaseSelector,
-        on_event: Callable[[Session, int], None],
+        poller: Poller,
+        on_ready: Callable[[Session, float], None],
     ) -> None:
         self.number = number
         self.hello: Hello | None = None
@@ -73,11 +75,11 @@ class Session:
         self._last_request = -1
         self._descriptor: int | None = None
         self._socket = connection
-        self._selector = selector
-        self._on_event = on_event
+        self._poller = poller
+        self._answers: list[Answer] = []
         self._outbox: deque[bytes] = deque()
         connection.setblocking(False)
-        selector.register(connection, selectors.EVENT_READ, self._ready)
+        poller.watch(connection, partial(on_ready, self))
 
     @property
     def shape(self) -> RequestShape:
@@ -90,8 +92,18 @@ class Session:
         """Whether the client may be waiting for a word of the host."""
         return self.hello is not None and (self.credits == 0 or bool(self._requests))
 
+    @property
+    def stuck(self) -> bool:
+        """Whether something waits in the outbox, so that the client is not listened to."""
+        return bool(self._outbox)
+
+    @property
+    def runs_ahead(self) -> bool:
+        """Whether the client sends requests without waiting for each answer."""
+        return len(self._requests) > 1
+
     def receive(self) -> Message:
-        """Read one message that the selector announced.
+        """Read one message.
 
         Raises:
             Gone: end of file, or the peer died.
@@ -142,8 +154,8 @@ class Session:
             if isinstance(message, Alive):  # a client that has unread messages knows as much
                 return
             self._queue(message, packet)
-            # Not EVENT_READ: see above. The client's end is an event all the same.
-            self._selector.modify(self._socket, selectors.EVENT_WRITE, self._ready)
+            # And not for data: see above. The client's end is an event all the same.
+            self._poller.await_room(self._socket)
         except OSError:
             # It died; its end of file is about to be read.
             self._outbox.clear()
@@ -158,7 +170,7 @@ class Session:
             except OSError as error:
                 raise Gone from error
             self._outbox.popleft()
-        self._selector.modify(self._socket, selectors.EVENT_READ, self._ready)
+        self._poller.await_data(self._socket)
 
     def refuse(self, code: RefusalCode, text: str) -> None:
         """Tell the client why, and close."""
@@ -169,7 +181,7 @@ class Session:
         """Close the socket; the arena stays until the session is dropped."""
         if not self.closed:
             self.closed = True
-            self._selector.unregister(self._socket)
+            self._poller.forget(self._socket)
             self._socket.close()
             self._keep(None)
 
@@ -211,22 +223,24 @@ class Session:
 
         If the host dies from now on, the arena remembers that this request was in it.
         """
+        arena, request = self._mapped(), part.request
         self.on_device += 1
-        part.request.on_device += 1
-        if part.request.started is None:
-            part.request.started = now
-        self._mapped().states[part.request.slot] = SlotState.RUNNING
-        return self._mapped().items[part.request.slot, part.start : part.stop]
+        request.on_device += 1
+        if request.started is None:
+            request.started = now
+        arena.states[request.slot] = SlotState.RUNNING
+        return arena.items[request.slot, part.start : part.stop]
 
     def take_off(self, part: Part) -> None:
         """A part is no longer on the device, whatever became of it.
 
         A request whose other parts still wait is not in the next batch that kills the host.
         """
+        request = part.request
         self.on_device -= 1
-        part.request.on_device -= 1
-        if part.request.unanswered and not part.request.on_device:
-            self._mapped().states[part.request.slot] = SlotState.QUEUED
+        request.on_device -= 1
+        if request.unanswered and not request.on_device:
+            self._mapped().states[request.slot] = SlotState.QUEUED
 
     def store(self, part: Part, rows: Sequence[Rows] | NDArray[Any]) -> None:
         """Write the rows of a part into the arena; as one block where all items have as many."""
@@ -253,20 +267,15 @@ class Session:
         part.request.unanswered -= part.items
 
     def answer(self, request: Request) -> None:
-        """Tell the client that a request is done."""
+        """Note that a request is done; the client hears of it by `tell`, of failures at once."""
         self._mapped().states[request.slot] = SlotState.ANSWERED
         self._busy.remove(request.slot)
         del self._requests[request.number]
-        groups: dict[tuple[FailureCode, str], list[int]] = {}
-        for failed in request.failed:
-            groups.setdefault((failed.code, failed.text), []).append(failed.item)
-        for (code, text), items in groups.items():
-            for first in range(0, len(items), MAX_FAILED_ITEMS):
-                named = tuple(items[first : first + MAX_FAILED_ITEMS])
-                self.send(Failed(request.number, code, named, text))
+        if request.failed:
+            self._tell_failures(request)
         queued = (request.started or request.arrived) - request.arrived
-        self.send(
-            Done(
+        self._answers.append(
+            Answer(
                 request.number,
                 request.slot,
                 int(queued * 1e6),
@@ -274,6 +283,21 @@ class Session:
                 request.batch_items,
             )
         )
+
+    def tell(self) -> None:
+        """Tell the client what was answered; one message has room for all slots of an arena."""
+        if self._answers:
+            self.send(Done(tuple(self._answers)))
+            self._answers.clear()
+
+    def _tell_failures(self, request: Request) -> None:
+        groups: dict[tuple[FailureCode, str], list[int]] = {}
+        for failed in request.failed:
+            groups.setdefault((failed.code, failed.text), []).append(failed.item)
+        for (code, text), items in groups.items():
+            for first in range(0, len(items), MAX_FAILED_ITEMS):
+                named = tuple(items[first : first + MAX_FAILED_ITEMS])
+                self.send(Failed(request.number, code, named, text))
 
     def _queue(self, message: Message, packet: bytes) -> None:
         """Put a packet into the outbox; of several windows only the last matters."""
@@ -286,9 +310,6 @@ class Session:
         if self._descriptor is not None:
             os.close(self._descriptor)
         self._descriptor = descriptor
-
-    def _ready(self, mask: int) -> None:
-        self._on_event(self, mask)
 
     def _mapped(self) -> Arena:
         if self.arena is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from carpool.host.messages import FailureCode
 
@@ -71,8 +72,7 @@ class Request:
         return self.deaths >= SOLO_DEATHS
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """Items `start` to `stop` (not included) of a request."""
 
     request: Request
