@@ -191,7 +191,7 @@ def _guarded(
     try:
         target(control, *args)
     except OutOfMemory as error:
-        control.send(("unfit", str(error)))
+        control.send(("unfit", str(error).partition("\n")[0]))
     except NothingAnswered as error:
         control.send(("nothing", str(error)))
     except BaseException:  # noqa: BLE001 - whatever it is, the parent must hear of it

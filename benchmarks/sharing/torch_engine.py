@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Sequence
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -18,7 +16,6 @@ from numpy.typing import NDArray
 
 from benchmarks.sharing.engines import Engine, Frames, Lane
 from benchmarks.sharing.workloads import Target, Workload
-from carpool.host.backends.base import OutOfMemory
 from carpool.vision.handler import LoadContext, Rows, handler_class
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -39,9 +36,14 @@ class TorchEngine(Engine):
     ) -> None:
         if target.kind == "cpu":
             _tune()
-        import torch  # noqa: PLC0415 - only processes that compute have torch
+        # Only processes that compute have torch.
+        import torch  # noqa: PLC0415 - see above
+
+        from carpool.host.backends.device_errors import device_errors  # noqa: PLC0415 - imports it
+        from carpool.host.backends.torch import to_host  # noqa: PLC0415 - the same
 
         self.torch = torch
+        self.errors, self.to_host = device_errors, to_host
         self.device = torch.device(target.device)
         self.shape = workload.shape
         self.use_threads(threads)
@@ -53,7 +55,7 @@ class TorchEngine(Engine):
                 torch.cuda.set_per_process_memory_fraction(min(1.0, share / total))
         self.handler = handler_class(workload.handler)(workload.parameters)
         context = LoadContext(target.device, "Auto", workload.model, batch, workload.files)
-        with memory_errors(torch), torch.no_grad():
+        with self.errors(), torch.no_grad():
             before = torch.cuda.memory_allocated() if self.cuda else 0
             self.handler.load(context)
             self._weights = torch.cuda.memory_allocated() - before if self.cuda else 0
@@ -117,13 +119,13 @@ class _TorchLane(Lane):
         tensor = self._torch.from_numpy(frames)
         if not self._engine.cuda:
             return tensor
-        with memory_errors(self._torch), self._torch.cuda.stream(self._copies):
+        with self._engine.errors(), self._torch.cuda.stream(self._copies):
             moved = tensor.to(self._engine.device, non_blocking=True)
             return moved, self._copies.record_event()
 
     def stage_planar(self, frames: NDArray[np.float32]) -> Any:
         torch = self._torch
-        with memory_errors(torch):
+        with self._engine.errors():
             moved = torch.from_numpy(frames).to(self._engine.device)
             items = moved.permute(0, 2, 3, 1).to(torch.uint8).contiguous()
         if not self._engine.cuda:
@@ -132,14 +134,14 @@ class _TorchLane(Lane):
 
     def compute(self, staged: Any) -> list[Rows]:
         torch, handler = self._torch, self._engine.handler
-        with memory_errors(torch), torch.inference_mode():
+        with self._engine.errors(), torch.inference_mode():
             if not self._engine.cuda:
-                return as_rows(handler.predict(staged))
+                return self._engine.to_host(handler.predict(staged))
             items, moved = staged
             with torch.cuda.stream(self._work):
                 self._work.wait_event(moved)
                 items.record_stream(self._work)
-                found = as_rows(handler.predict(items))
+                found = self._engine.to_host(handler.predict(items))
             # A handler that gave rows of the device has been waited for by now; so has this.
             self._work.synchronize()
             return found
@@ -156,7 +158,7 @@ class _RecordedLane(_TorchLane):
         self._records = RecordedBatches(engine.shape, engine.device, self._work)
         self._arriving: tuple[Any, Any] | None = None
         try:
-            with memory_errors(self._torch):
+            with engine.errors():
                 recorded = self._records.record(engine.handler.predict_fixed, [items])
         except RuntimeError as error:
             raise NotImplementedError(f"this model cannot be recorded: {error}") from error
@@ -166,7 +168,7 @@ class _RecordedLane(_TorchLane):
     def compute(self, staged: Any) -> list[Rows]:
         torch, handler = self._torch, self._engine.handler
         items, moved = staged
-        with memory_errors(torch), torch.inference_mode(), torch.cuda.stream(self._work):
+        with self._engine.errors(), torch.inference_mode(), torch.cuda.stream(self._work):
             self._work.wait_event(moved)
             items.record_stream(self._work)
             found = self._records.replay(items)
@@ -181,39 +183,8 @@ class _RecordedLane(_TorchLane):
             counts.copy_(found.counts, non_blocking=True)
             self._work.synchronize()
             if int(counts.min()) < 0:  # UNKNOWN
-                return as_rows(handler.predict(items))
+                return self._engine.to_host(handler.predict(items))
             return [
                 each[:count].numpy().copy()
                 for each, count in zip(rows, counts.tolist(), strict=True)
             ]
-
-
-def as_rows(found: Sequence[Any]) -> list[Rows]:
-    """Rows of each item as float32 arrays in main memory."""
-    return [
-        rows if isinstance(rows, np.ndarray) else rows.detach().to("cpu").float().numpy()
-        for rows in found
-    ]
-
-
-class memory_errors:  # noqa: N801 - used as a statement
-    """Turn torch's kinds of "no memory" into `OutOfMemory`."""
-
-    def __init__(self, torch: Any) -> None:
-        self._torch = torch
-
-    def __enter__(self) -> None:
-        """Nothing to do."""
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        lacks = "out of memory", "can't allocate memory", "ALLOC_FAILED"
-        found = isinstance(error, self._torch.OutOfMemoryError | MemoryError) or (
-            isinstance(error, RuntimeError) and any(words in str(error) for words in lacks)
-        )
-        if found:
-            raise OutOfMemory(str(error).partition("\n")[0]) from error
