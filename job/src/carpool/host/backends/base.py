@@ -39,6 +39,10 @@ class DeviceLost(Exception):
     """The device is unusable for this process and for any that follows it on the same device."""
 
 
+DEVICE_ERRORS = ("CUDA error", "CUDA driver error", "cudaError")
+"""What frameworks say when a call of the device's failed, mostly with all that follow it."""
+
+
 class ProcessSpoiled(BaseException):
     """The device refuses this process from now on; a new process may do better."""
 

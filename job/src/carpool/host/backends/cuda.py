@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from carpool.errors import ModelError
 from carpool.host.backends.base import DeviceLost, LoadReport, OutOfMemory, ProcessSpoiled
 from carpool.host.backends.cuda_graphs import RecordedBatches
-from carpool.host.backends.device_errors import device_errors, says_device_error
+from carpool.host.backends.device_errors import says_device_error
 from carpool.host.backends.pinning import PinnedArenas
 from carpool.host.backends.torch_streams import StreamedBackend
 from carpool.host.config import HostConfig
@@ -104,7 +104,7 @@ class CudaBackend(StreamedBackend):
 
     def begin_peak(self) -> None:
         """Count the peak of torch's allocator from here, without what it keeps from earlier."""
-        torch.cuda.empty_cache()
+        self.free_memory()
         _cuda.reset_peak_memory_stats(self.device)
 
     def peak_bytes(self) -> int:
@@ -174,9 +174,8 @@ class CudaBackend(StreamedBackend):
         return True
 
     def run_unrecorded(self, size: int) -> None:
-        """Run `predict` on an empty batch, and wait for it."""
-        shape = (size, *self.handler.input_shape)
-        items = torch.zeros(shape, dtype=torch.uint8, device=self.device)
+        """Run `predict` on a black batch, and wait for it."""
+        items = self._black(size)
         with torch.inference_mode(), _cuda.stream(self.compute_stream):
             self.handler.predict(items)
             self.compute_stream.synchronize()
@@ -195,7 +194,7 @@ class CudaBackend(StreamedBackend):
     def errors(self) -> Iterator[None]:
         """As `StreamedBackend.errors`; an error after which every call fails ends the process."""
         try:
-            with device_errors():
+            with super().errors():
                 yield
         except RuntimeError as error:
             if says_device_error(error) and not _answers(self.device):
@@ -251,11 +250,15 @@ class CudaBackend(StreamedBackend):
             )
         torch.cuda.set_per_process_memory_fraction(min(1.0, room / total), self.device)
 
+    def _black(self, size: int) -> torch.Tensor:
+        """A batch of so many black items on the device."""
+        shape = (size, *self.handler.input_shape)
+        return torch.zeros(shape, dtype=torch.uint8, device=self.device)
+
     def _item_seconds(self, size: int) -> float:
         """The device's time for an item in a batch of so many, copies left out."""
         self.run_unrecorded(size)
-        shape = (size, *self.handler.input_shape)
-        items = torch.zeros(shape, dtype=torch.uint8, device=self.device)
+        items = self._black(size)
         times = []
         with self.errors(), torch.inference_mode(), _cuda.stream(self.compute_stream):
             for _ in range(_TRIALS):

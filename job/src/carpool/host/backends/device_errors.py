@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 import torch
 
-from carpool.host.backends.base import DeviceLost, OutOfMemory
+from carpool.host.backends.base import DEVICE_ERRORS, DeviceLost, OutOfMemory
 
 _NO_MEMORY = (
     "can't allocate memory",
@@ -37,7 +37,7 @@ _LOST = (
     "No CUDA GPUs are available",
     "Found no NVIDIA driver",
 )
-_DEVICE_ERRORS = ("CUDA error", "CUDA driver error", "cudaError", "CUDA unknown error")
+_DEVICE_ERRORS = (*DEVICE_ERRORS, "CUDA unknown error")
 
 
 def says_no_memory(error: BaseException) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carpool.host.backends.base import (
+    DEVICE_ERRORS,
     Backend,
     Items,
     LoadReport,
@@ -26,9 +27,6 @@ from carpool.host.config import HostConfig
 from carpool.host.memory import MemoryUse
 from carpool.host.model_files import ModelPaths
 from carpool.host.record_handler import RecordHandler, RecordResults, UserCodeError
-
-_SPOILED = ("CUDA error", "CUDA driver error", "cudaError")
-"""What frameworks say when no later call of this process will succeed either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +84,7 @@ class RecordBackend(Backend):
         except MemoryError as error:
             raise OutOfMemory(str(error)) from error
         except UserCodeError as error:
-            if any(words in str(error) for words in _SPOILED):
+            if any(words in str(error) for words in DEVICE_ERRORS):
                 raise ProcessSpoiled(str(error)) from error
             raise
 
