@@ -34,6 +34,7 @@ from carpool.spark.job_context import JobContext
 from carpool.spark.own_host import claim_host
 from carpool.spark.reports import UnitReport, own_executor
 from carpool.spark.retrying import pause_before_retry
+from carpool.spark.worker_process import keep_to_one_core, keep_what_is_loaded
 from carpool.vision.handler import Handler, Rows, build_handler
 
 _Tag = tuple[int, int, Any]
@@ -42,8 +43,10 @@ _Tag = tuple[int, int, Any]
 
 def run_detect(units: Iterable[WorkUnit], context: JobContext, outbox: Accumulator[Any]) -> None:
     """Run the units of one partition and send a report for each (Spark's `foreachPartition`)."""
+    keep_to_one_core()
     for unit in units:
         outbox.add([detect_unit(unit, context)])
+    keep_what_is_loaded()
 
 
 def detect_unit(unit: WorkUnit, context: JobContext) -> UnitReport:
