@@ -62,7 +62,9 @@ class TableBuffer:
         return content
 
     def _write_groups(self, *, last: bool = False) -> None:
-        waiting = pa.concat_tables([self._schema.empty_table(), *self._waiting])
+        # Not `empty_table`, which makes its columns with what columns.py says not to use.
+        nothing = pa.Table.from_batches([], schema=self._schema)
+        waiting = pa.concat_tables([nothing, *self._waiting])
         whole = waiting.num_rows - (0 if last else waiting.num_rows % _ROWS_PER_GROUP)
         for start in range(0, whole, _ROWS_PER_GROUP):
             group = waiting.slice(start, min(_ROWS_PER_GROUP, whole - start))

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from carpool.errors import OutputNotOurs, OutputUnavailable
+from carpool.outputs.columns import to_numpy
 from carpool.outputs.folder import OutputFolder
 from carpool.outputs.footers import TableFile, table_files
 from carpool.outputs.layout import MANIFEST, TableName
@@ -104,7 +105,7 @@ def _rows(folder: OutputFolder, file: TableFile) -> NDArray[np.void]:
     rows = np.empty(table.num_rows, _ROW)
     rows["track_id"] = -1
     for name in present:
-        rows[name] = table.column(name).to_numpy()
+        rows[name] = to_numpy(table.column(name))
     for name in ("score", "x1", "y1", "x2", "y2"):
         rows[name] += np.float32(0)  # -0 and 0 are the same result
     return rows

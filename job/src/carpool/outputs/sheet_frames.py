@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from carpool.outputs.columns import numbers, to_numpy
 from carpool.outputs.folder import OutputFolder
 from carpool.outputs.footers import table_files
 from carpool.outputs.tables import TRACKS
@@ -65,9 +66,9 @@ def frames_to_show(
     paths = _paths_by_video(folder)
     for uri, share in share_out(sorted(uri for uri in frames if frames[uri] > 0), count):
         rows = _rows(folder, paths.get(uri, []))
-        found = rows.column("frame_index").to_numpy()
+        found = to_numpy(rows.column("frame_index"))
         shown.extend(
-            _shown(uri, index, rows.filter(pa.array(found == index)))
+            _shown(uri, index, rows.take(numbers(np.flatnonzero(found == index), pa.int64())))
             for index in pick_frames(frames[uri], found, share, every_nth)
         )
     return shown
@@ -138,11 +139,11 @@ def _rows(folder: OutputFolder, paths: Sequence[str]) -> Any:
 
 
 def _shown(video_uri: str, frame_index: int, rows: Any) -> ShownFrame:
-    boxes = [rows.column(name).to_numpy() for name in ("x1", "y1", "x2", "y2")]
+    boxes = [to_numpy(rows.column(name)) for name in ("x1", "y1", "x2", "y2")]
     return ShownFrame(
         video_uri=video_uri,
         frame_index=frame_index,
         boxes=np.stack(boxes, axis=1).astype(np.float32),
         class_names=tuple(rows.column("class_name").to_pylist()),
-        track_ids=pc.fill_null(rows.column("track_id"), -1).to_numpy().astype(np.int64),
+        track_ids=to_numpy(pc.fill_null(rows.column("track_id"), -1)).astype(np.int64),
     )

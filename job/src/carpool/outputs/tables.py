@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from carpool.outputs.columns import numbers, texts, to_numpy
 from carpool.outputs.layout import TableName
 
 
@@ -121,14 +122,14 @@ def detections_table(
     columns = {
         "video_uri": _repeated(video_uri, count),
         "unit_id": _repeated(unit_id, count),
-        "frame_index": pa.array(frame_index, pa.int64()),
-        "pts_ns": pa.array(pts_ns, pa.int64()),
-        "class_id": pa.array(classes),
+        "frame_index": numbers(frame_index, pa.int64()),
+        "pts_ns": numbers(pts_ns, pa.int64()),
+        "class_id": numbers(classes, pa.int32()),
         "class_name": _class_names(classes, class_names),
-        "score": pa.array(rows[:, 4].astype(np.float32)),
+        "score": numbers(rows[:, 4], pa.float32()),
     }
     for position, name in enumerate(("x1", "y1", "x2", "y2")):
-        columns[name] = pa.array(rows[:, position].astype(np.float32))
+        columns[name] = numbers(rows[:, position], pa.float32())
     return pa.table(columns, schema=DETECTIONS)
 
 
@@ -147,8 +148,9 @@ def tracks_table(detections: Any, track_ids: NDArray[np.int64]) -> Any:
     """
     if track_ids.shape != (detections.num_rows,):
         raise ValueError(f"{detections.num_rows} rows, but track ids of shape {track_ids.shape}")
-    with_ids = detections.append_column(TRACKS.field("track_id"), pa.array(track_ids, pa.int64()))
-    return with_ids.filter(pa.array(track_ids >= 0)).cast(TRACKS)
+    with_ids = detections.append_column(TRACKS.field("track_id"), numbers(track_ids, pa.int64()))
+    tracked = numbers(np.flatnonzero(track_ids >= 0), pa.int64())
+    return with_ids.take(tracked).cast(TRACKS)
 
 
 def rows_of(table: Any) -> NDArray[np.float32]:
@@ -162,12 +164,12 @@ def rows_of(table: Any) -> NDArray[np.float32]:
     """
     rows = np.empty((table.num_rows, 6), np.float32)
     for position, name in enumerate(("x1", "y1", "x2", "y2", "score", "class_id")):
-        rows[:, position] = table.column(name).to_numpy()
+        rows[:, position] = to_numpy(table.column(name))
     return rows
 
 
 def _repeated(text: str, count: int) -> Any:
-    return pa.repeat(pa.scalar(text, pa.string()), count)
+    return texts([text], np.zeros(count, np.int64))
 
 
 def _class_names(classes: NDArray[np.int32], class_names: Sequence[str]) -> Any:
@@ -176,4 +178,4 @@ def _class_names(classes: NDArray[np.int32], class_names: Sequence[str]) -> Any:
         class_names[index] if 0 <= index < len(class_names) else str(index)
         for index in known.tolist()
     ]
-    return pa.array(names, pa.string()).take(pa.array(positions))
+    return texts(names, positions)

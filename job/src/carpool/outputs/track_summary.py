@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from carpool.outputs.columns import numbers, table_of, to_numpy
 from carpool.outputs.tables import TRACK_SUMMARY
 
 _Sighting = tuple[int, int, float, float]
@@ -76,7 +77,7 @@ class SummaryBuilder:
         A track's class is the one most of its rows have, of equals the lowest.
         """
         rows = [self._row(track_id, self._tracks[track_id]) for track_id in sorted(self._tracks)]
-        return pa.Table.from_pylist(rows, schema=TRACK_SUMMARY)
+        return table_of(rows, TRACK_SUMMARY)
 
     def _row(self, track_id: int, track: _Track) -> dict[str, Any]:
         frames = track.classes.total()
@@ -102,13 +103,12 @@ class SummaryBuilder:
 
     def _learn_names(self, part: Any, classes: NDArray[np.int32]) -> None:
         class_ids, positions = np.unique(classes, return_index=True)
-        names = part.column("class_name").take(pa.array(positions)).to_pylist()
+        names = part.column("class_name").take(numbers(positions, pa.int64())).to_pylist()
         self._class_names.update(zip(class_ids.tolist(), names, strict=True))
 
 
 def _numpy(part: Any, column: str) -> NDArray[Any]:
-    values: NDArray[Any] = part.column(column).to_numpy()
-    return values
+    return to_numpy(part.column(column))
 
 
 def _sightings(part: Any) -> Any:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from carpool.errors import CarpoolError
+from carpool.outputs.columns import to_numpy
 from carpool.outputs.folder import OutputFolder
 from carpool.outputs.layout import table_file
 from carpool.outputs.ownership import assert_owner
@@ -98,7 +99,7 @@ def track_video(work: TrackWork, context: JobContext) -> TrackFacts:
             tracker.skip(unit.expected)
             continue
         with folder.open(table_file("detections", unit.unit_id)) as file:
-            detections = pq.read_table(file)
+            detections = pq.ParquetFile(file).read()
         part = tracks_table(detections, _track_unit(tracker, unit, detections))
         tracks.write(part)
         summary.add(part)
@@ -120,7 +121,7 @@ def _track_unit(tracker: ByteTrack, unit: WorkUnit, detections: Any) -> NDArray[
         int64 [k]: the track id of each row of `detections`.
     """
     rows = rows_of(detections)
-    frame_of_row = detections.column("frame_index").to_numpy()
+    frame_of_row = to_numpy(detections.column("frame_index"))
     first = -(-unit.frames.first // unit.every_nth) * unit.every_nth
     processed = np.arange(first, unit.frames.stop, unit.every_nth)
     starts = np.searchsorted(frame_of_row, processed, side="left")
