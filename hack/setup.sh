@@ -53,6 +53,8 @@ say "Setting up $VENV (the first time this downloads PyTorch: some minutes)"
 [ "$($VENV/bin/uv --version 2>/dev/null | cut -d' ' -f2)" = "$UV_VERSION" ] ||
     $VENV/bin/python -m pip install --quiet --disable-pip-version-check "uv==$UV_VERSION"
 export VIRTUAL_ENV=$PWD/$VENV
-$VENV/bin/uv pip install --quiet --require-hashes -r requirements.lock
+# Byte code now: tests and jobs start hundreds of processes, each of which would compile 1,000 modules
+# where PYTHONDONTWRITEBYTECODE is set.
+$VENV/bin/uv pip install --quiet --compile-bytecode --require-hashes -r requirements.lock
 $VENV/bin/uv pip install --quiet --no-deps --editable job --editable operator
 echo "$stamp" >$VENV/.carpool-stamp
