@@ -31,6 +31,7 @@ from carpool.plan.units import VideoPlan, WorkUnit
 from carpool.spark.job_context import JobContext
 from carpool.spark.reports import TrackReport
 from carpool.spark.retrying import pause_before_retry
+from carpool.spark.worker_process import keep_to_one_core
 from carpool.vision.tracking import ByteTrack, ByteTrackParameters
 
 
@@ -67,6 +68,7 @@ def track_task(works: Iterator[TrackWork], context: JobContext) -> Iterator[Trac
     Raises:
         CarpoolError: a retryable one; Spark runs the task again.
     """
+    keep_to_one_core()
     for work in works:
         try:
             facts = track_video(work, context)

@@ -11,16 +11,18 @@ import gc
 from functools import cache
 
 import cv2
+import pyarrow as pa
 
 
 @cache
 def keep_to_one_core() -> None:
-    """Have OpenCV convert and resize in the task's own thread.
+    """Have OpenCV and Arrow work in the task's own thread; NumPy does by what Spark sets.
 
-    By default it keeps a thread for each core of the machine in each process, and they wait for one
-    another in loops of `sched_yield`.
+    By default they keep a thread for each core of the machine in each process, and OpenCV's wait
+    for one another in loops of `sched_yield`.
     """
     cv2.setNumThreads(1)
+    pa.set_cpu_count(1)
 
 
 @cache
