@@ -5,10 +5,11 @@ server of each way are processes of their own that live through the whole run; t
 measured in turns, in random order, so that whatever else the machine does meets all of them.
 One request is outstanding at a time, so every request pays for a batch of its own.
 
-Beside that, Carpool as tasks use it: requests go out as far as the credits reach, and share
-batches. What a batch costs is then divided by its items. To put a batch together each item is
-copied once more, which no way spares but a batch of one part: so it is measured with items of 3 KB,
-where that is nothing and the way is all there is, and with those that the goal names.
+Beside that, Carpool as tasks use it. A task sends requests of as many items as the host allows: up
+to 16, or 8 MB. And it sends them as far as the credits reach, so that they share batches. Each is
+measured alone and both together, as CPU time an item. Where a batch has several parts, each item is
+copied once more to put it together: so it is also measured with items of 3 KB, where that is
+nothing and the way is all there is.
 
 Writes results/ipc.json.
 
@@ -39,8 +40,9 @@ from benchmarks.host.record import Record, spread
 from carpool.host.inquiry import ask_figures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from benchmarks.host.hosts import Serving
     from benchmarks.host.ipc_ways import Ask
 
 SHAPES = {"0.15 MB": (224, 224, 3), "1.2 MB": (640, 640, 3), "9.6 MB": (1792, 1792, 3)}
@@ -51,25 +53,56 @@ WAYS = {
     "pickle pipe": "multiprocessing.connection",
     "gRPC": "grpcio over a Unix socket, bytes",
 }
-BATCHED = "carpool, in batches"
-BATCHED_SHAPES = {"3 KB": (32, 32, 3), "1.2 MB": SHAPES["1.2 MB"]}
+SMALL_SHAPES = {"3 KB": (32, 32, 3)}
 _SLOT_WAYS = {
     "carpool, decoded in place": {"write": False},
     "carpool, written once": {"write": True},
 }
 GOAL = {"way": "carpool, decoded in place", "size": "1.2 MB", "cpu_ms": 0.05}
 
+_ALONE, _CREDITS = "one", "as the credits reach"
+
 _SPAWN = multiprocessing.get_context("spawn")
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """How a task asks Carpool.
+
+    Attributes:
+        outstanding: requests at a time.
+        full: requests have as many items as the host allows; else one.
+        size: of an item.
+    """
+
+    outstanding: str
+    full: bool
+    size: str
+
+    def __str__(self) -> str:
+        """For the terminal."""
+        items = "full" if self.full else "an item"
+        return f"carpool, requests: {items}, outstanding: {self.outstanding}"
+
+
+DEMANDS = (
+    Demand(_ALONE, full=True, size="1.2 MB"),
+    Demand(_CREDITS, full=False, size="3 KB"),
+    Demand(_CREDITS, full=False, size="1.2 MB"),
+    Demand(_CREDITS, full=True, size="1.2 MB"),
+)
 
 
 @dataclass
 class Cell:
     """One way at one size: a client to be driven, and the processes that pay."""
 
-    way: str
+    way: str | Demand
     size: str
     control: Connection
     pids: list[int]
+    items: int = 1
+    """Of a request."""
     cpu_ms: list[float] = field(default_factory=list)
     wall_ms: list[float] = field(default_factory=list)
 
@@ -79,11 +112,12 @@ class Cell:
         assert self.control.recv() == requests
 
     def measure(self, requests: int) -> None:
-        """Make so many requests and note what one cost."""
+        """Make so many requests and note what an item cost."""
         cpu, wall = cpu_seconds(self.pids), time.perf_counter()
         self.run(requests)
-        self.wall_ms.append(1e3 * (time.perf_counter() - wall) / requests)
-        self.cpu_ms.append(1e3 * (cpu_seconds(self.pids) - cpu) / requests)
+        items = requests * self.items
+        self.wall_ms.append(1e3 * (time.perf_counter() - wall) / items)
+        self.cpu_ms.append(1e3 * (cpu_seconds(self.pids) - cpu) / items)
 
 
 def _client(make: Callable[[], Ask], shape: tuple[int, int, int], control: Connection) -> None:
@@ -106,7 +140,7 @@ def _start(target: Callable[..., None], *arguments: Any) -> int:
 
 
 def _cell(
-    way: str,
+    way: str | Demand,
     size: str,
     make: Callable[[], Ask],
     shape: tuple[int, int, int],
@@ -118,17 +152,29 @@ def _cell(
     return Cell(way, size, ours, [pid, *servers])
 
 
-def _carpool(
-    size: str, shape: tuple[int, int, int], ways: Mapping[str, Mapping[str, bool]], stack: ExitStack
-) -> Iterator[Cell]:
+def _carpool(size: str, stack: ExitStack) -> Iterator[Cell]:
     """One host, and a client for each way; those that are not measured are silent."""
-    host = stack.enter_context(serving(REFERENCE, shape, request_items=1))
-    for way, options in ways.items():
-        cell = _cell(way, size, partial(ipc_ways.ask_carpool, host, **options), shape)
-        figures = ask_figures(host.socket, timeout=5.0)
-        assert figures is not None
-        cell.pids.append(figures["pid"])
-        yield cell
+    host = stack.enter_context(serving(REFERENCE, SHAPES[size], request_items=1))
+    for way, options in _SLOT_WAYS.items():
+        yield _asking(host, way, size, **options)
+
+
+def _demanding(demand: Demand, stack: ExitStack) -> Cell:
+    settings = {} if demand.full else {"request_items": 1}
+    shape = (SHAPES | SMALL_SHAPES)[demand.size]
+    host = stack.enter_context(serving(REFERENCE, shape, **settings))
+    cell = _asking(host, demand, demand.size, wait=demand.outstanding == _ALONE)
+    if demand.full:
+        cell.items = ipc_ways.items_of_a_request(host)
+    return cell
+
+
+def _asking(host: Serving, way: str | Demand, size: str, **options: bool) -> Cell:
+    cell = _cell(way, size, partial(ipc_ways.ask_carpool, host, **options), host.shape)
+    figures = ask_figures(host.socket, timeout=5.0)
+    assert figures is not None
+    cell.pids.append(figures["pid"])
+    return cell
 
 
 def _others(size: str, folder: Path) -> Iterator[Cell]:
@@ -155,7 +201,7 @@ def main() -> None:
     options = parser.parse_args()
     record = Record(
         "ipc",
-        "CPU milliseconds per request of one item: user and system time of client and host",
+        "CPU milliseconds an item: user and system time of client and host",
         {
             "shapes": SHAPES,
             "ways": WAYS,
@@ -168,10 +214,9 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cpb")))
         cells: list[Cell] = []
-        for size, shape in BATCHED_SHAPES.items():
-            cells += _carpool(size, shape, {BATCHED: {"wait": False}}, stack)
-        for size, shape in SHAPES.items():
-            cells += [*_carpool(size, shape, _SLOT_WAYS, stack), *_others(size, folder)]
+        for size in SHAPES:
+            cells += [*_carpool(size, stack), *_others(size, folder)]
+        cells += [_demanding(demand, stack) for demand in DEMANDS]
         requests = {}
         for cell in cells:
             cell.run(20)
@@ -185,22 +230,21 @@ def main() -> None:
                 cell.measure(requests[cell.way, cell.size])
         for cell in cells:
             cell.control.send(0)
-    shapes = SHAPES | BATCHED_SHAPES
-    rows = [
-        {
-            "way": cell.way,
+    rows, tasks = [], []
+    for cell in cells:
+        figures = {
             "size": cell.size,
-            "bytes": int(np.prod(shapes[cell.size])),
+            "bytes": int(np.prod((SHAPES | SMALL_SHAPES)[cell.size])),
             "requests": requests[cell.way, cell.size],
             "cpu_ms": spread(cell.cpu_ms),
             "wall_ms": spread(cell.wall_ms),
         }
-        for cell in cells
-    ]
-    batched = len(BATCHED_SHAPES)
-    record.write(rows=rows[batched:], in_batches=rows[:batched], goal=GOAL)
-    for row in rows:
-        print(f"{row['size']:8} {row['way']:28} {row['cpu_ms']['median']:8.3f} CPU-ms")
+        if isinstance(cell.way, Demand):
+            tasks.append({"outstanding": cell.way.outstanding, "items": cell.items} | figures)
+        else:
+            rows.append({"way": cell.way} | figures)
+        print(f"{cell.size:8} {cell.way} {figures['cpu_ms']['median']:.3f} CPU-ms")
+    record.write(rows=rows, as_tasks_send=tasks, goal=GOAL)
 
 
 if __name__ == "__main__":

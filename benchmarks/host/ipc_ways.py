@@ -28,11 +28,13 @@ _REPLY = ROWS.tobytes()
 
 
 def ask_carpool(host: Serving, *, write: bool = False, wait: bool = True) -> Ask:
-    """Carpool's host: the item lies in shared memory; it is decoded there, or is written there.
+    """Carpool's host: items lie in shared memory; they are decoded there, or written there.
+
+    A request fills its slot.
 
     Args:
         host: to be asked.
-        write: copy the item into its slot. Decoding in place costs what decoding anywhere costs, so
+        write: copy an item into its slot. Decoding in place costs what decoding anywhere costs, so
             it is modelled by writing nothing.
         wait: for the answer. Otherwise as tasks do it: go on as far as the credits reach, and take
             what has been answered meanwhile.
@@ -43,11 +45,17 @@ def ask_carpool(host: Serving, *, write: bool = False, wait: bool = True) -> Ask
         slot = client.acquire()
         if write:
             slot.items[0] = item
-        client.submit(slot, 1)
+        client.submit(slot, len(slot.items))
         for done in client.drain() if wait else client.completed():
-            assert len(done.rows[0]) == len(ROWS)
+            assert len(done.rows[-1]) == len(ROWS)
 
     return ask
+
+
+def items_of_a_request(host: Serving) -> int:
+    """Items that a client may send at a time."""
+    with host.client() as client:
+        return len(client.acquire().items)
 
 
 def serve_pipe(address: Path) -> None:
