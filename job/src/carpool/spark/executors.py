@@ -14,6 +14,7 @@ from typing import Protocol
 
 from pyspark import SparkContext
 
+from carpool.spark.local_device import local_device
 from carpool.spark.local_host import host_directories, local_hosts
 from carpool.spark.session import local_spark
 from carpool.spec import InferenceJob, spark_memory
@@ -83,10 +84,10 @@ class LocalExecutors:
     """One executor in a JVM of this machine, and one host beside it."""
 
     def ignored(self, job: InferenceJob) -> list[str]:
-        """Devices and more than one executor."""
+        """A GPU where there is none, and more than one executor."""
         found = []
-        if job.spec.device == "GPU":
-            found.append("spec.device: GPU: a local run computes on the CPU")
+        if job.spec.device == "GPU" and local_device(job.spec) == "cpu":
+            found.append("spec.device: GPU: this machine shows none, so the CPU computes")
         if job.spec.executors != 1:
             found.append(f"spec.executors: {job.spec.executors}: a local run has one executor")
         return found
@@ -99,7 +100,7 @@ class LocalExecutors:
         spec = job.spec
         hosts = host_directories(spec, directory)
         with (
-            local_hosts(spec, model, hosts) as model_key,
+            local_hosts(spec, model, hosts, device=local_device(spec)) as model_key,
             local_spark(
                 job.metadata.name,
                 cores=spec.spark.executor.cores,

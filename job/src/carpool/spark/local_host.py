@@ -39,7 +39,7 @@ def host_directories(spec: InferenceJobSpec, directory: Path) -> tuple[Path, ...
 
 @contextmanager
 def local_hosts(
-    spec: InferenceJobSpec, model: ResolvedModel, directories: Sequence[Path]
+    spec: InferenceJobSpec, model: ResolvedModel, directories: Sequence[Path], *, device: str
 ) -> Iterator[str]:
     """Configure and start the hosts and hold their leashes; give the key clients must name.
 
@@ -47,8 +47,9 @@ def local_hosts(
         spec: the job's.
         model: what each host loads.
         directories: of the hosts; socket, log and leash of each lie there.
+        device: a torch device string.
     """
-    config = host_config(spec, model, len(directories))
+    config = host_config(spec, model, len(directories), device=device)
     try:
         with ExitStack() as leashes:
             for directory in directories:
