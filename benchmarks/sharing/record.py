@@ -113,6 +113,17 @@ def read(name: str) -> dict[str, Any] | None:
     return document
 
 
+_SPREAD = (
+    "cpu_s_per_1000",
+    "mean_batch",
+    "start_up_s",
+    "life_s",
+    "memory_mib",
+    "gpu_busy",
+    "watts",
+)
+
+
 def summaries(runs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Median and quartiles of each cell's runs; cells in the order of their names."""
     by_cell: dict[Cell, list[dict[str, Any]]] = {}
@@ -129,7 +140,7 @@ def summaries(runs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             yield row | {"failed": found[0]["failed"]}
             continue
         row["items_per_s"] = spread([run["items_per_s"] for run in good], 3)
-        for name in ("cpu_s_per_1000", "mean_batch", "start_up_s", "life_s", "memory_mib"):
+        for name in _SPREAD:
             if values := [run[name] for run in good if run.get(name) is not None]:
                 row[name] = spread(values, 3)
         for name in ("device_mib", "process_device_bytes"):

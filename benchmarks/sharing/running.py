@@ -18,6 +18,7 @@ import numpy as np
 from benchmarks.sharing.arms.loops import Manner, Trials, loop
 from benchmarks.sharing.arms.own_model import own_model
 from benchmarks.sharing.cells import LOOPS, Cell
+from benchmarks.sharing.device_load import DeviceLoad
 from benchmarks.sharing.device_memory import DeviceMemory
 from benchmarks.sharing.figures import latencies, life_rate, steady
 from benchmarks.sharing.starting import (
@@ -103,7 +104,7 @@ def _run_tasks(
     cell: Cell, workload: Workload, settings: Settings, pool: Pool, folder: Path
 ) -> Result:
     begun = time.monotonic()
-    memory = DeviceMemory(settings.target)
+    memory, load = DeviceMemory(settings.target), DeviceLoad(settings.target)
     with ExitStack() as stack:
         made = stack.enter_context(ways(cell, workload, settings, pool, folder))
         running = [
@@ -115,7 +116,7 @@ def _run_tasks(
         begin = time.monotonic() + SETTLE
         end = begin + settings.seconds
         start_up = begin - begun
-        with watching(begin, end, memory) as seen:
+        with watching(begin, end, memory, load) as seen:
             found = reports(running, begin, end)
         figures = made.figures(found)
     everything = [answer for report in found for answer in report.answers]
@@ -141,6 +142,7 @@ def _run_lives(
     make = model_of_its_own(cell, workload, settings, pool, folder)
     chunk, items = cell.chunk, settings.task_items
     begun = time.monotonic()
+    load = DeviceLoad(settings.target)
     measured: dict[int, tuple[float, Report]] = {}
     with ExitStack() as stack:
         lanes: dict[int, tuple[Process, float, int]] = {}
@@ -154,6 +156,8 @@ def _run_lives(
 
         for lane in range(cell.tasks):
             start(lane, 0)
+        load.begin()
+        stack.callback(load.end)
         while len(measured) < cell.tasks:
             ready = wait([process.control for process, _, _ in lanes.values()], PATIENCE)
             if not ready:
@@ -166,6 +170,7 @@ def _run_lives(
                 if number == 1:
                     measured[lane] = time.monotonic() - since, report
                 start(lane, number + 1)
+        seen = load.end()
     seconds = [each for each, _ in measured.values()]
     found = [report for _, report in measured.values()]
     everything = [answer for report in found for answer in report.answers]
@@ -176,6 +181,7 @@ def _run_lives(
         "task_items": items,
         "cpu_s_per_1000": round(1e3 * sum(r.cpu_seconds for r in found) / items / len(found), 4),
         "wall_s": round(time.monotonic() - begun, 3),
+        **seen,
     }
     return Result(figures, measured[0][1].rows)
 

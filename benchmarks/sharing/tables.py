@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from benchmarks.host.page import table
@@ -56,20 +56,23 @@ def costs(record: dict[str, Any], network: str) -> Iterator[str]:
         f"With chunks of {mine['chunk']}, in the cell with most tasks that each arm's copies fit "
         "in:\n"
     )
-    yield table(
-        [
-            "arm",
-            "tasks",
-            "models",
-            "MiB of main memory",
-            "MiB of the device",
-            "CPU-s for 1,000 items",
-            "batch",
-            "chunk p50, p99, ms",
-            "ready after, s",
-        ],
-        lines,
-    )
+    head = [
+        "arm",
+        "tasks",
+        "models",
+        "MiB of main memory",
+        "MiB of the device",
+        _LOAD,
+        "CPU-s for 1,000 items",
+        "batch",
+        "chunk p50, p99, ms",
+        "ready after, s",
+    ]
+    place = head.index(_LOAD)
+    if not any(line[place] for line in lines):  # a device that tells nothing of it
+        for line in (head, *lines):
+            del line[place]
+    yield table(head, lines)
 
 
 def _fitting(rows: list[Row], like: Row) -> Row | None:
@@ -77,12 +80,26 @@ def _fitting(rows: list[Row], like: Row) -> Row | None:
     return max(found, key=lambda row: (row["tasks"], row["budget_gib"]), default=None)
 
 
+_LOAD = "device busy, mean W"
+_MEDIANS = (
+    "memory_mib",
+    "cpu_s_per_1000",
+    "mean_batch",
+    "start_up_s",
+    "life_s",
+    "gpu_busy",
+    "watts",
+)
+
+
+def _load(median: Mapping[str, float]) -> str:
+    """Of a GPU, where its driver tells."""
+    known = [f"{median['gpu_busy']:.0%}"] if "gpu_busy" in median else []
+    return ", ".join([*known, *([f"{median['watts']:.0f}"] if "watts" in median else [])])
+
+
 def _cost(row: Row) -> list[str]:
-    median = {
-        name: row[name]["median"]
-        for name in ("memory_mib", "cpu_s_per_1000", "mean_batch", "start_up_s", "life_s")
-        if name in row
-    }
+    median = {name: row[name]["median"] for name in _MEDIANS if name in row}
     device = row.get("device_mib")
     if device is None and "process_device_bytes" in row:
         device = row["copies"] * (row["process_device_bytes"] >> 20)
@@ -93,6 +110,7 @@ def _cost(row: Row) -> list[str]:
         str(row["copies"]),
         f"{median['memory_mib']:,.0f}" if "memory_mib" in median else "",
         f"{device:,}" if device is not None else "",
+        _load(median),
         f"{median['cpu_s_per_1000']:.2f}",
         f"{median['mean_batch']:.1f}",
         f"{row['chunk_ms']['p50']:.1f}, {row['chunk_ms']['p99']:.1f}",

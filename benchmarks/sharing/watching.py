@@ -1,4 +1,4 @@
-"""What the processes of a cell take while they are measured: CPU time, main and device memory."""
+"""What the processes of a cell take while they are measured: CPU time, memory, the device."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import psutil
 
 from benchmarks.host.cpu_time import cpu_seconds
 from benchmarks.host.process_memory import pss_mib
+from benchmarks.sharing.device_load import DeviceLoad
 from benchmarks.sharing.device_memory import DeviceMemory
 from benchmarks.sharing.figures import Answer, steady_window
 
@@ -19,8 +20,9 @@ from benchmarks.sharing.figures import Answer, steady_window
 class Watching:
     """CPU time in the steady window, memory in its middle."""
 
-    def __init__(self, memory: DeviceMemory) -> None:
+    def __init__(self, memory: DeviceMemory, load: DeviceLoad) -> None:
         self._memory = memory
+        self._load = load
         self.cpu = 0.0
         self.pss = 0.0
         self.device: dict[str, Any] = {}
@@ -31,10 +33,12 @@ class Watching:
         time.sleep(max(0.0, first - time.monotonic()))
         pids = [process.pid for process in psutil.Process().children(recursive=True)]
         before = _cpu(pids)
+        self._load.begin()
         time.sleep(max(0.0, (first + last) / 2 - time.monotonic()))
         self.pss = sum(_pss(pid) for pid in pids)
         self.device = self._memory.look(pids)
         time.sleep(max(0.0, last - time.monotonic()))
+        self.device |= self._load.end()
         after = _cpu(pids)
         self.cpu = sum(after[pid] - before[pid] for pid in after if pid in before)
 
@@ -50,9 +54,11 @@ class Watching:
 
 
 @contextmanager
-def watching(begin: float, end: float, memory: DeviceMemory) -> Iterator[Watching]:
+def watching(
+    begin: float, end: float, memory: DeviceMemory, load: DeviceLoad
+) -> Iterator[Watching]:
     """Look while the block runs, in a thread: the block waits for the tasks."""
-    seen = Watching(memory)
+    seen = Watching(memory, load)
     thread = threading.Thread(target=seen.look, args=(begin, end))
     thread.start()
     try:

@@ -102,3 +102,15 @@ def test_a_record_can_be_drawn(tmp_path):
     figure.savefig(tmp_path / "gpu.png")
     plt.close(figure)
     assert (tmp_path / "gpu.png").stat().st_size > 1000
+
+
+def test_load_of_a_gpu_is_shown_where_its_driver_told_it() -> None:
+    told = record(1500.0, 1600.0)
+    for row in told["cells"]:
+        if "items_per_s" in row:
+            row["gpu_busy"] = {"median": 0.97, "q1": 0.9, "q3": 0.99, "n": 3}
+            row["watts"] = {"median": 512.3, "q1": 500.0, "q3": 520.0, "n": 3}
+
+    assert "device busy, mean W" in text(told)
+    assert "| 97%, 512 |" in text(told)
+    assert "device busy" not in text(record(1500.0, 1600.0))
