@@ -40,7 +40,7 @@ bench-cluster: setup ## Measure allocator, operator and agent; write docs/perfor
 	@$(BIN)/python -m benchmarks.cluster_page
 
 .PHONY: bench-host
-bench-host: setup ## Measure the model host on an idle machine; write docs/performance.md (10 minutes)
+bench-host: setup ## Measure the model host on an idle machine; write docs/performance.md (15 minutes)
 	@for name in ipc scheduling whole_job sharing_memory; do \
 		echo "== $$name"; \
 		PYTHONPATH=tests $(BIN)/python -m benchmarks.host.bench_$$name || exit 1; \

@@ -172,7 +172,7 @@ def steady_rate(commits: Sequence[tuple[float, int]], tasks: int) -> dict[str, f
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--copies", type=int, default=2, help="of the clip, 38 s each")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--trial-frames", type=int, default=240, help="to find the loop's best way")
     options = parser.parse_args()
     clip = real_file("traffic.mp4")
