@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from benchmarks.sharing.cells import ARMS
-
-ROOT = Path(__file__).resolve().parents[3]
-ABSENT = ("pyspark", "pydantic", "pandas", "yaml", "scipy", "rich", "prometheus_client")
-"""What a machine that only measures does not have."""
+from support.bare_environment import ROOT, bare_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.torch]
 
 
 @pytest.fixture
 def bare(tmp_path):
-    """The environment of a machine without Spark: importing any of it fails, in all processes."""
+    """The environment of a machine that only measures."""
     folder = tmp_path / "bare"
     folder.mkdir()
-    (folder / "sitecustomize.py").write_text(
-        "import sys\n"
-        "class Absent:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        f"        if name.partition('.')[0] in {ABSENT!r}:\n"
-        "            raise ModuleNotFoundError(name)\n"
-        "sys.meta_path.insert(0, Absent())\n"
-    )
-    places = [folder, ROOT / "job" / "src", ROOT / "tests"]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places))}
+    return bare_environment(folder)
 
 
 def measure(environment: dict[str, str], program: str, *options: object) -> str:
