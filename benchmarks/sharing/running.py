@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.sharing.arms.loops import Manner, Trials, loop
+from benchmarks.sharing.arms.lanes import Manner
+from benchmarks.sharing.arms.loops import Trials, loop
 from benchmarks.sharing.arms.own_model import own_model
 from benchmarks.sharing.cells import LOOPS, Cell
 from benchmarks.sharing.device_memory import DeviceMemory

@@ -16,7 +16,7 @@ from benchmarks.host.hosts import serving
 from benchmarks.sharing.arms.carpool_host import carpool_client
 from benchmarks.sharing.arms.grpc_clients import grpc_client
 from benchmarks.sharing.arms.grpc_server import serve
-from benchmarks.sharing.arms.loops import Manner
+from benchmarks.sharing.arms.lanes import Manner
 from benchmarks.sharing.arms.own_model import own_model
 from benchmarks.sharing.cells import COPIES, GIB, Cell, share_bytes
 from benchmarks.sharing.engines import Engine
@@ -206,6 +206,7 @@ def _grpc(
             shape=workload.shape,
             largest=largest,
             clients=cell.tasks,
+            chunk=cell.chunk,
             floats=floats,
             workers=workers,
         ),

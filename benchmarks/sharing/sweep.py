@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.sharing import frames
-from benchmarks.sharing.arms.loops import Manner
+from benchmarks.sharing.arms.lanes import Manner
 from benchmarks.sharing.cells import Cell, fewer_did_not_fit, missing, order
 from benchmarks.sharing.comparison import TOLERANCES, Tolerance, compare
 from benchmarks.sharing.figures import NothingAnswered
