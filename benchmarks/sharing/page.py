@@ -36,7 +36,8 @@ differ. Neither needs Spark or Java: tasks are processes, and each asks for chun
 frames, through Carpool's own client or in one of the ways that others have.
 
 * **(a)** one model per task: a process imports PyTorch, loads the model, computes its items, ends,
-  and the next task does the same. Its rate is over whole task lives, with so many tasks at once.
+  and the next task does the same. Its rate is over whole task lives, with so many tasks at once. On
+  a GPU each cell is run with and without trying cuDNN's algorithms out, and counts at its better.
 * **(b)** one model per process, loaded once and kept warm, as `predict_batch_udf` keeps it.
 * **(c)** a model server in Python, spoken to by gRPC: float32 pixels in the message, a window of
   5 ms in which a batch waits for more. **(c+)** the same at its best: uint8 in shared memory,

@@ -100,7 +100,13 @@ def load_model(
 
 
 def model_of_its_own(
-    cell: Cell, workload: Workload, settings: Settings, pool: Pool, folder: Path
+    cell: Cell,
+    workload: Workload,
+    settings: Settings,
+    pool: Pool,
+    folder: Path,
+    *,
+    shapes_repeat: bool = True,
 ) -> MakeWay:
     # On a CPU each task has its share of the cores, at least one, as spark.task.cpus gives it.
     threads = max(1, settings.target.cores // cell.tasks)
@@ -112,6 +118,7 @@ def model_of_its_own(
         share=share_bytes(cell),
         batch=cell.chunk,
         threads=threads,
+        shapes_repeat=shapes_repeat,
     )
     return partial(own_model, load, pool, cell.chunk, warm_up=0 if cell.arm == "a" else _WARM_UP)
 

@@ -15,9 +15,9 @@ from benchmarks.sharing import frames
 from benchmarks.sharing.arms.lanes import Manner
 from benchmarks.sharing.cells import Cell, fewer_did_not_fit, missing, order
 from benchmarks.sharing.comparison import TOLERANCES, Tolerance, compare
-from benchmarks.sharing.figures import NothingAnswered
+from benchmarks.sharing.figures import NothingAnswered, Result
 from benchmarks.sharing.record import SweepRecord, difference
-from benchmarks.sharing.running import Result, reference_rows, run_cell
+from benchmarks.sharing.running import reference_rows, run_cell
 from benchmarks.sharing.starting import Settings
 from benchmarks.sharing.tasks import ArmFailed, DoesNotFit
 from benchmarks.sharing.workloads import Workload
@@ -114,7 +114,12 @@ class Sweep:
             longer = replace(settings, seconds=settings.seconds * 3**times)
             with suppress(NothingAnswered):
                 return run_cell(
-                    cell, workload, longer, self._pool(workload), best=self._manner(cell)
+                    cell,
+                    workload,
+                    longer,
+                    self._pool(workload),
+                    best=self._manner(cell),
+                    tuned=self._tuned(cell),
                 )
         raise NothingAnswered(f"in {longer.seconds:g} s")
 
@@ -123,6 +128,9 @@ class Sweep:
             if "manner" in run:
                 return Manner(**run["manner"])
         return None
+
+    def _tuned(self, cell: Cell) -> bool | None:
+        return next((run["tuned"] for run in self.record.runs_of(cell) if "tuned" in run), None)
 
     def _pool(self, workload: Workload) -> NDArray[np.uint8]:
         if workload.shape not in self._pools:
