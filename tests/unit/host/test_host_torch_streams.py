@@ -99,14 +99,23 @@ def test_only_batches_whose_rows_are_not_known_ahead_are_computed_by_predict(dev
 
 @DEVICES
 def test_what_is_mostly_computed_twice_is_computed_by_predict_alone(device):
+    """One item is enough: all of its batch is computed twice."""
     handler = Sums({})
     backend = loaded(device, handler)
     for _ in range(33):
-        backend.run([first_bytes(8, HARD, HARD)])
+        backend.run([first_bytes(8, HARD)])
     assert not backend.ahead
     del handler.exact[:]
     assert_right(backend.run([first_bytes(5, HARD)]), first_bytes(5, HARD))
     assert handler.exact == [backend.shapes.padded(5)]
+
+
+@DEVICES
+def test_what_is_seldom_computed_twice_stays_ahead(device):
+    backend = loaded(device)
+    for number in range(65):
+        backend.run([first_bytes(8, *[HARD] * (number % 9 == 0))])
+    assert backend.ahead
 
 
 @DEVICES

@@ -33,7 +33,7 @@ from carpool.vision.handler import UNKNOWN, FixedRows, Handler, LoadContext, Row
 _LOG = logging.getLogger("carpool.host")
 
 _WATCHED_ITEMS = 256
-_MOST_UNKNOWN = 1 / 8
+_MOST_TWICE = 1 / 8
 """Where of so many items a larger part is computed twice, `predict_fixed` is not worth its time."""
 
 
@@ -127,7 +127,7 @@ class StreamedBackend(TorchBackend):
         # `predict` is for one thread at a time, and the collector may need it too.
         self._predicting = threading.Lock()
         self.ahead = True
-        self._seen = self._unknown = 0
+        self._seen = self._twice = 0
 
     def load_model(self, context: LoadContext) -> None:
         """Load, and make the streams."""
@@ -244,7 +244,7 @@ class StreamedBackend(TorchBackend):
                 f"expected 0 to {most}, or {UNKNOWN} for what it cannot tell"
             )
         unknown = sum(count == UNKNOWN for count in counts)
-        self._watch(items, unknown)
+        self._watch(items, items if unknown else 0)
         exact: Sequence[Any] = ()
         if unknown:
             # All of the batch: its shape was proven to fit, and with one shape for all batches an
@@ -259,20 +259,20 @@ class StreamedBackend(TorchBackend):
             for index, count in enumerate(counts)
         ]
 
-    def _watch(self, items: int, unknown: int) -> None:
+    def _watch(self, items: int, twice: int) -> None:
         """Give `predict_fixed` up where it does not pay."""
         self._seen += items
-        self._unknown += unknown
+        self._twice += twice
         if self._seen < _WATCHED_ITEMS:
             return
-        if self._unknown > _MOST_UNKNOWN * self._seen:
+        if self._twice > _MOST_TWICE * self._seen:
             _LOG.info(
                 "of %d items %d were computed twice: predict_fixed is not used any more",
                 self._seen,
-                self._unknown,
+                self._twice,
             )
             self.ahead = False
-        self._seen = self._unknown = 0
+        self._seen = self._twice = 0
 
     def _free_place(self, size: int) -> Place:
         """A place for so many items: of an earlier batch, or a new one."""
