@@ -59,6 +59,9 @@ class TorchEngine(Engine):
             before = torch.cuda.memory_allocated() if self.cuda else 0
             self.handler.load(context)
             self._weights = torch.cuda.memory_allocated() - before if self.cuda else 0
+            if self.cuda:
+                # What it did to its weights, it did on none of the lanes' streams.
+                torch.cuda.synchronize()
 
     @property
     def cuda(self) -> bool:
