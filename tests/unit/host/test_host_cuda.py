@@ -17,7 +17,8 @@ torch = pytest.importorskip("torch")
 from carpool.errors import ModelError  # noqa: E402 - needs torch
 from carpool.host.arena import Arena, ArenaLayout, SlotFormat, create_arena  # noqa: E402 - as above
 from carpool.host.backends.base import DeviceLost, OutOfMemory  # noqa: E402 - as above
-from carpool.host.backends.cuda import CudaBackend, share_bytes  # noqa: E402 - as above
+from carpool.host.backends.cuda import CudaBackend  # noqa: E402 - as above
+from carpool.host.backends.cuda_share import share_bytes  # noqa: E402 - as above
 from carpool.host.config import HostConfig  # noqa: E402 - as above
 from carpool.host.model_files import ModelPaths  # noqa: E402 - as above
 from support.host_fixed_handler import HARD, Looks, Sums, sums  # noqa: E402 - as above

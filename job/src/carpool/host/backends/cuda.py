@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from carpool.errors import ModelError
 from carpool.host.backends.base import DeviceLost, LoadReport, OutOfMemory, ProcessSpoiled
 from carpool.host.backends.cuda_graphs import RecordedBatches
+from carpool.host.backends.cuda_share import DeviceShare
 from carpool.host.backends.device_errors import says_device_error
 from carpool.host.backends.pinning import PinnedArenas
 from carpool.host.backends.torch_streams import StreamedBackend
@@ -35,9 +36,6 @@ from carpool.vision.handler import FixedRows, Handler, LoadContext
 _LOG = logging.getLogger("carpool.host")
 
 _cuda: Any = torch.cuda  # most of it has no types
-_MOST_CONTEXT = 1 << 30
-"""Of what a device has in use beside torch's allocator, so much may be this process's context and
-libraries. On a GPU of its own that is all of it; beside others it cannot be told whose it is."""
 _PAYS = 0.99
 """A larger batch is worth its latency if an item of it takes at most so much of the time."""
 _TRIALS = 3
@@ -49,8 +47,7 @@ class CudaBackend(StreamedBackend):
     def __init__(self, handler: Handler, config: HostConfig, generation: int) -> None:
         """Take what is to be run; see `Backend`."""
         super().__init__(handler, config, generation)
-        self._budget_bytes: int | None = None
-        self._context_bytes = 0
+        self._share = DeviceShare(self.device)
         self._arenas = PinnedArenas(self.device)
         self._records: RecordedBatches | None = None
 
@@ -70,7 +67,7 @@ class CudaBackend(StreamedBackend):
         try:
             _cuda.init()
             _cuda.set_device(self.device.index or 0)
-            self._take_share()
+            self._share.take(self.config)
         except ModelError:
             raise
         except Exception as error:
@@ -100,7 +97,7 @@ class CudaBackend(StreamedBackend):
 
     def memory_budget(self) -> int | None:
         """The share that was taken at load."""
-        return self._budget_bytes
+        return self._share.budget
 
     def begin_peak(self) -> None:
         """Count the peak of torch's allocator from here, without what it keeps from earlier."""
@@ -109,7 +106,7 @@ class CudaBackend(StreamedBackend):
 
     def peak_bytes(self) -> int:
         """Most memory since then, of torch's allocator and of CUDA itself."""
-        return self._context_bytes + torch.cuda.max_memory_reserved(self.device)
+        return self._share.peak_bytes()
 
     def free_memory(self) -> None:
         """Have the allocator return the blocks that nothing uses."""
@@ -122,7 +119,7 @@ class CudaBackend(StreamedBackend):
         # make them anew in the middle of the work.
         torch.backends.cudnn.benchmark = False
         # Kernels were loaded, and graphs made, outside of torch's allocator.
-        self._bound_allocator()
+        self._share.bound()
         return report
 
     def paying_batch(self) -> int:
@@ -222,34 +219,6 @@ class CudaBackend(StreamedBackend):
         _, peak = super()._timed(items)
         return self.grey_seconds(items), peak
 
-    def _take_share(self) -> None:
-        """See what the device has, and bound torch's allocator."""
-        # A convolution loads cuDNN, so that it is counted.
-        tiny = torch.zeros(1, 8, 8, 8, device=self.device)
-        torch.nn.functional.conv2d(tiny, tiny)
-        torch.cuda.synchronize(self.device)
-        self._budget_bytes = share_bytes(self.config, torch.cuda.mem_get_info(self.device)[1])
-        self._bound_allocator()
-
-    def _bound_allocator(self) -> None:
-        """Let torch's allocator have the host's share less what CUDA itself takes now.
-
-        Raises:
-            ModelError: nothing is left.
-        """
-        free, total = torch.cuda.mem_get_info(self.device)
-        outside = total - free - torch.cuda.memory_reserved(self.device)
-        self._context_bytes = max(self._context_bytes, min(outside, _MOST_CONTEXT))
-        if self._budget_bytes is None:
-            return
-        room = self._budget_bytes - self._context_bytes
-        if room <= 0:
-            raise ModelError(
-                f"the host's share of {self.device_name()} is {self._budget_bytes >> 20} MiB, of "
-                f"which CUDA itself takes {self._context_bytes >> 20} (spec.gpu.memory)"
-            )
-        torch.cuda.set_per_process_memory_fraction(min(1.0, room / total), self.device)
-
     def _black(self, size: int) -> torch.Tensor:
         """A batch of so many black items on the device."""
         shape = (size, *self.handler.input_shape)
@@ -269,15 +238,6 @@ class CudaBackend(StreamedBackend):
                 ended.synchronize()
                 times.append(float(begun.elapsed_time(ended)) / 1e3)
         return min(times) / size
-
-
-def share_bytes(config: HostConfig, total: int) -> int | None:
-    """The host's share of a device that has `total` bytes; None for no bound."""
-    if config.memory_bytes is not None:
-        return min(config.memory_bytes, total)
-    part = config.memory_fraction
-    # The whole of it is no bound: torch counts in parts of it, and would stop short of the end.
-    return None if part is None or part == 1 else int(part * total)
 
 
 def _answers(device: torch.device) -> bool:
