@@ -71,6 +71,19 @@ def test_without_a_device_an_arena_is_simply_not_pinned(caplog):
     backend.detach(memory)
 
 
+def test_a_size_that_finds_no_memory_is_not_chosen_and_does_not_end_the_load(monkeypatch):
+    """The device is played: what is held is that its error is read, wherever it comes up."""
+    backend = cuda_backend()
+
+    def run(size: int) -> None:
+        if size > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(backend, "run_unrecorded", run)
+    monkeypatch.setattr(backend, "_shortest", lambda size: 1.0)
+    assert backend.paying_batch() == 8
+
+
 def made_arena() -> Arena:
     arena, _ = create_arena(ArenaLayout(SlotFormat(SHAPE, OUTPUT_ROWS, ROW_WIDTH), 2, 16))
     arena.memory[:] = 0

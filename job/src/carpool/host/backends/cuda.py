@@ -12,7 +12,6 @@ included; recording happens before clients are served, by the launcher thread al
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -26,6 +25,7 @@ from carpool.host.backends.base import DeviceLost, LoadReport, OutOfMemory, Proc
 from carpool.host.backends.cuda_graphs import RecordedBatches
 from carpool.host.backends.cuda_share import DeviceShare
 from carpool.host.backends.device_errors import says_device_error
+from carpool.host.backends.paying import paying_size
 from carpool.host.backends.pinning import PinnedArenas
 from carpool.host.backends.torch_streams import StreamedBackend
 from carpool.host.config import HostConfig
@@ -36,8 +36,6 @@ from carpool.vision.handler import FixedRows, Handler, LoadContext
 _LOG = logging.getLogger("carpool.host")
 
 _cuda: Any = torch.cuda  # most of it has no types
-_PAYS = 0.99
-"""A larger batch is worth its latency if an item of it takes at most so much of the time."""
 _TRIALS = 3
 
 
@@ -126,13 +124,7 @@ class CudaBackend(StreamedBackend):
         """The smallest size whose items take hardly longer than those of larger ones."""
         if self.config.max_batch is not None or self.config.batch_sizes:
             return self.max_batch
-        chosen, best = self.max_batch, math.inf
-        for size in reversed(self.shapes.sizes):
-            seconds = self._item_seconds(size)
-            if _PAYS * seconds > best:
-                break  # smaller ones pay even less, and each costs time to be tuned
-            chosen, best = size, min(best, seconds)
-        return chosen
+        return paying_size(self.shapes.sizes, self._item_seconds)
 
     def record_shapes(self) -> bool:
         """Record a graph for every size, as far as memory reaches."""
@@ -225,11 +217,21 @@ class CudaBackend(StreamedBackend):
         return torch.zeros(shape, dtype=torch.uint8, device=self.device)
 
     def _item_seconds(self, size: int) -> float:
-        """The device's time for an item in a batch of so many, copies left out."""
-        self.run_unrecorded(size)
+        """The device's time for an item in a batch of so many, copies left out.
+
+        Raises:
+            OutOfMemory: there is no memory for it.
+        """
+        self.free_memory()  # of a size that was tried before, and may not have fitted
+        with self.errors():
+            self.run_unrecorded(size)
+            return self._shortest(size) / size
+
+    def _shortest(self, size: int) -> float:
+        """Seconds of the device for the fastest of a few batches."""
         items = self._black(size)
         times = []
-        with self.errors(), torch.inference_mode(), _cuda.stream(self.compute_stream):
+        with torch.inference_mode(), _cuda.stream(self.compute_stream):
             for _ in range(_TRIALS):
                 begun, ended = (_cuda.Event(enable_timing=True) for _ in range(2))
                 begun.record(self.compute_stream)
@@ -237,7 +239,7 @@ class CudaBackend(StreamedBackend):
                 ended.record(self.compute_stream)
                 ended.synchronize()
                 times.append(float(begun.elapsed_time(ended)) / 1e3)
-        return min(times) / size
+        return min(times)
 
 
 def _answers(device: torch.device) -> bool:
