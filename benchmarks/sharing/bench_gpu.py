@@ -7,7 +7,8 @@ order. What is to be measured first can be chosen: by arms, networks, tasks, chu
 Arms with one copy of the model need not be measured with every budget: the page takes the figure
 with the largest budget below, which is no better for them.
 
-Writes results/gpu.json.
+Writes results/gpu.json, or gpu.json in the folder that --results names: on a machine that is lent
+for some minutes, a folder that outlives it, with the record of the last time in it.
 
 Run from the repository's root: PYTHONPATH=job/src:tests python -m benchmarks.sharing.bench_gpu
 """
@@ -105,7 +106,12 @@ def device_name(device: str) -> str:
 def arguments() -> argparse.ArgumentParser:
     """All that may be chosen."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--minutes", type=float, default=9.0, help="no run begins later")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=8.0,
+        help="nothing begins that is expected to end later; the first run of an arm is guessed at",
+    )
     parser.add_argument("--seconds", type=float, default=4.0, help="measured in a run of a cell")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
@@ -117,7 +123,13 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--budgets", type=float, nargs="+", default=list(BUDGETS), help="GiB")
     parser.add_argument("--without", nargs="*", choices=IDEAS, default=list(IDEAS))
     parser.add_argument("--task-items", type=int, default=TASK_ITEMS, help="of a task of arm (a)")
-    parser.add_argument("--record", type=Path, default=RESULTS / "gpu.json")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=RESULTS,
+        help="folder of the record, gpu.json: what is in it is gone on with, and it is written "
+        "there after each run; plots and page are made of the one in benchmarks/sharing/results",
+    )
     parser.add_argument("--device", default="cuda:0", help="cpu tries the program out")
     parser.add_argument("--size", type=int, default=SIZE, help="of frames")
     parser.add_argument("--width", type=int, default=4096, help="of the heavy model's layers")
@@ -145,7 +157,7 @@ def main() -> None:
             clip=render_clip(folder) if "e2" in options.arms else None,
         )
         record = SweepRecord(
-            options.record,
+            options.results / "gpu.json",
             device_name(options.device),
             QUESTION,
             {"seconds": options.seconds, "task_items": options.task_items},

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from benchmarks.sharing import frames
 from benchmarks.sharing.arms.lanes import Manner
-from benchmarks.sharing.cells import Cell, fewer_did_not_fit, missing, order
+from benchmarks.sharing.cells import LOOPS, Cell, fewer_did_not_fit, missing, order
 from benchmarks.sharing.comparison import TOLERANCES, Tolerance, compare
 from benchmarks.sharing.figures import NothingAnswered, Result
 from benchmarks.sharing.record import SweepRecord, difference
@@ -25,8 +25,8 @@ from carpool.errors import CarpoolError
 from carpool.vision.handler import Rows
 
 SEED = 2026
-_LIVES = 60.0
-"""Seconds that a run of arm (a) may take, as long as none was made."""
+_FIRST, _FIRST_OF_LOOPS = 60.0, 180.0
+"""Seconds that a run may take, as long as none of its arm was made; loops have trials first."""
 _LONGER = 3
 """Times that a cell is measured, each for three times as long, until something is answered."""
 
@@ -76,10 +76,10 @@ class Sweep:
         return left
 
     def _expected(self, cell: Cell) -> float:
-        """Seconds that a run will take: as the longest of its kind, or for lives a guess."""
+        """Seconds that a run will take: as the longest of its kind, or a guess."""
         if fewer_did_not_fit(cell, self.record.unfit()):
             return 0.0
-        guess = _LIVES if cell.arm == "a" else 0.0
+        guess = _FIRST_OF_LOOPS if cell.arm in LOOPS else _FIRST
         own = [run["wall_s"] for run in self.record.runs_of(cell) if "wall_s" in run]
         arm = [
             run["wall_s"]

@@ -57,14 +57,14 @@ def test_all_arms_run_on_the_simulated_device_and_find_the_same(bare, tmp_path):
 
 @pytest.mark.cuda
 def test_all_arms_run_on_a_gpu_and_find_the_same(bare, tmp_path):
-    path = tmp_path / "gpu.json"
     measure(
         bare,
         "bench_gpu",
         *("--networks", "light", "--size", 192, "--tasks", 2, "--chunks", 4, "--budgets", 80),
-        *("--largest", 8, "--repeats", 1, "--seconds", 1, "--task-items", 16, "--record", path),
+        *("--largest", 8, "--repeats", 1, "--seconds", 1, "--task-items", 16),
+        *("--results", tmp_path, "--minutes", 30),
     )
-    rows = json.loads(path.read_text())["cells"]
+    rows = json.loads((tmp_path / "gpu.json").read_text())["cells"]
     assert {row["arm"] for row in rows} == set(ARMS)
     assert all(row["same"] for row in rows if row["arm"] != "e2")
 
@@ -86,7 +86,7 @@ def test_the_sweep_of_a_gpu_runs_on_a_processor_and_goes_on_where_it_ended(bare,
     options = (
         *("--device", "cpu", "--size", 32, "--width", 64, "--layers", 2, "--networks", "heavy"),
         *("--arms", "b", "d", "e0", "--without", "--tasks", 2, "--chunks", 4, "--budgets", 16),
-        *("--largest", 4, "--repeats", 1, "--seconds", 0.5, "--record", path),
+        *("--largest", 4, "--repeats", 1, "--seconds", 0.5, "--results", tmp_path),
     )
     measure(bare, "bench_gpu", *options)
     record = json.loads(path.read_text())
