@@ -79,7 +79,7 @@ def test_a_size_that_finds_no_memory_is_not_chosen_and_does_not_end_the_load(mon
         if size > 8:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(backend, "run_unrecorded", run)
+    monkeypatch.setattr(backend, "run_predict", run)
     monkeypatch.setattr(backend, "_shortest", lambda size: 1.0)
     assert backend.paying_batch() == 8
 

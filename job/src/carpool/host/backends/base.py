@@ -110,6 +110,13 @@ class Backend(ABC):
             ModelError: the model cannot be loaded or does not keep its contract.
         """
 
+    def warm_collector(self) -> None:  # noqa: B027 - for devices that need it
+        """Do once what `collect` may have to do, after `load` and in the thread that collects.
+
+        Raises:
+            OutOfMemory, DeviceLost, Exception: as `collect`.
+        """
+
     def free_memory(self) -> None:  # noqa: B027 - for devices that need it
         """Give back what the allocator keeps unused; called after running out (launcher thread)."""
 

@@ -152,7 +152,7 @@ class CudaBackend(StreamedBackend):
                 if not records.record(self.handler.predict_fixed, self.shapes.sizes):
                     return False
                 # What cannot be told ahead is computed beside the records.
-                self.run_unrecorded(self.max_batch)
+                self.run_predict(self.max_batch)
         except OutOfMemory:
             return None
         except RuntimeError as error:
@@ -161,13 +161,6 @@ class CudaBackend(StreamedBackend):
             records.forget()
             return False
         return True
-
-    def run_unrecorded(self, size: int) -> None:
-        """Run `predict` on a black batch, and wait for it."""
-        items = self._black(size)
-        with torch.inference_mode(), _cuda.stream(self.compute_stream):
-            self.handler.predict(items)
-            self.compute_stream.synchronize()
 
     def predict_now(self, items: torch.Tensor) -> FixedRows | Sequence[Any]:
         """Replay the record of this size, where there is one."""
@@ -211,11 +204,6 @@ class CudaBackend(StreamedBackend):
         _, peak = super()._timed(items)
         return self.grey_seconds(items), peak
 
-    def _black(self, size: int) -> torch.Tensor:
-        """A batch of so many black items on the device."""
-        shape = (size, *self.handler.input_shape)
-        return torch.zeros(shape, dtype=torch.uint8, device=self.device)
-
     def _item_seconds(self, size: int) -> float:
         """The device's time for an item in a batch of so many, copies left out.
 
@@ -224,14 +212,14 @@ class CudaBackend(StreamedBackend):
         """
         self.free_memory()  # of a size that was tried before, and may not have fitted
         with self.errors():
-            self.run_unrecorded(size)
+            self.run_predict(size)
             return self._shortest(size) / size
 
     def _shortest(self, size: int) -> float:
         """Seconds of the device for the fastest of a few batches."""
-        items = self._black(size)
         times = []
         with torch.inference_mode(), _cuda.stream(self.compute_stream):
+            items = self.black(size)
             for _ in range(_TRIALS):
                 begun, ended = (_cuda.Event(enable_timing=True) for _ in range(2))
                 begun.record(self.compute_stream)

@@ -95,6 +95,26 @@ class StreamedBackend(TorchBackend):
         self._places.extend(self._new_place(self.max_batch) for _ in range(self.depth))
         return False
 
+    def warm_collector(self) -> None:
+        """Run `predict` for each size: cuDNN and cuBLAS have plans and memory by thread."""
+        if not self.ahead:
+            return  # then the launcher alone calls it
+        for size in reversed(self.shapes.sizes or (self.max_batch,)):
+            with self.errors():
+                self.run_predict(size)
+
+    def run_predict(self, size: int) -> None:
+        """Run `predict` on a batch of black items, and wait for it."""
+        stream = self._module.stream(self.compute_stream)
+        with torch.inference_mode(), self._predicting, stream:
+            self.handler.predict(self.black(size))
+            self._module.synchronize()
+
+    def black(self, size: int) -> torch.Tensor:
+        """A batch of so many black items on the device."""
+        shape = (size, *self.handler.input_shape)
+        return torch.zeros(shape, dtype=torch.uint8, device=self.device)
+
     def new_stream(self) -> Any:
         """A stream of the device."""
         return self._module.Stream()
