@@ -84,6 +84,25 @@ def test_a_size_that_finds_no_memory_is_not_chosen_and_does_not_end_the_load(mon
     assert backend.paying_batch() == 8
 
 
+def test_records_that_leave_no_memory_for_predict_are_given_up(monkeypatch, caplog):
+    """The device is played, as above."""
+    backend = cuda_backend(max_batch=4)
+    backend._records = object()
+    asked: list[int] = []
+
+    def run(size: int) -> None:
+        asked.append(size)
+        if backend._records is not None and size == 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(backend, "run_predict", run)
+    with caplog.at_level(logging.WARNING, "carpool.host"):
+        backend.warm_collector()
+    assert backend._records is None
+    assert asked == [4, 4, 2, 1]
+    assert "batches run unrecorded" in caplog.text
+
+
 def made_arena() -> Arena:
     arena, _ = create_arena(ArenaLayout(SlotFormat(SHAPE, OUTPUT_ROWS, ROW_WIDTH), 2, 16))
     arena.memory[:] = 0
@@ -177,6 +196,25 @@ def test_the_largest_batch_follows_from_the_share(share):
         assert 1 < report.max_batch < 32
         assert report.memory.budget == pytest.approx(wanted, abs=1 << 20)
         backend.run([make_items(report.max_batch, 0)])
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, 0)
+
+
+@pytest.mark.cuda
+def test_what_cannot_be_told_ahead_takes_no_memory_that_was_not_there_before_clients_came():
+    try:
+        backend = cuda_backend(Hungry({}), memory_bytes=2 * GIB, max_batch=64)
+        report = backend.load(ModelPaths())
+        with ThreadPoolExecutor(1) as collector:
+            collector.submit(backend.warm_collector).result()
+            reserved = torch.cuda.memory_reserved(0)
+            for size in report.shapes.sizes:
+                items = make_items(size, size)
+                items[0, 0, 0, 0] = HARD
+                launched = backend.launch(backend.stage([items]))
+                rows = collector.submit(backend.collect, launched).result()
+                np.testing.assert_array_equal(rows[0], sums(items[0]))
+            assert torch.cuda.memory_reserved(0) == reserved
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, 0)
 

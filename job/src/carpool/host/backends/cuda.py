@@ -116,9 +116,31 @@ class CudaBackend(StreamedBackend):
         # cuDNN remembers its choices for each thread; the collector, which rarely computes, would
         # make them anew in the middle of the work.
         torch.backends.cudnn.benchmark = False
-        # Kernels were loaded, and graphs made, outside of torch's allocator.
-        self._share.bound()
+        self._share.bound()  # the last time: what `warm_collector` finds is what there is
         return report
+
+    def warm_collector(self) -> None:
+        """As any device's; its memory must be there beside the records, or these are given up."""
+        if self._is_warm():
+            return
+        _LOG.warning("batches run unrecorded: beside their records there is no memory for predict")
+        self._records = None
+        self.free_memory()
+        super().warm_collector()
+
+    def _is_warm(self) -> bool:
+        """Whether the collector could compute all sizes; False where only records are in its way.
+
+        Raises:
+            OutOfMemory: there are none.
+        """
+        try:
+            super().warm_collector()
+        except OutOfMemory:
+            if self._records is None:
+                raise
+            return False
+        return True
 
     def paying_batch(self) -> int:
         """The smallest size whose items take hardly longer than those of larger ones."""
@@ -149,8 +171,11 @@ class CudaBackend(StreamedBackend):
         try:
             with self.errors():
                 super().record_shapes()
+                # Kernels were loaded, and graphs are made, outside of torch's allocator.
+                self._share.bound()
                 if not records.record(self.handler.predict_fixed, self.shapes.sizes):
                     return False
+                self._share.bound()
                 # What cannot be told ahead is computed beside the records.
                 self.run_predict(self.max_batch)
         except OutOfMemory:
