@@ -19,8 +19,10 @@ from carpool.host.arena import Arena, ArenaLayout, SlotFormat, create_arena  # n
 from carpool.host.backends.base import DeviceLost, OutOfMemory  # noqa: E402 - as above
 from carpool.host.backends.cuda import CudaBackend  # noqa: E402 - as above
 from carpool.host.backends.cuda_share import share_bytes  # noqa: E402 - as above
+from carpool.host.child import _exit_code as exit_code  # noqa: E402 - as above
 from carpool.host.config import HostConfig  # noqa: E402 - as above
 from carpool.host.model_files import ModelPaths  # noqa: E402 - as above
+from carpool.host.termination import ExitCode  # noqa: E402 - as above
 from support.host_fixed_handler import HARD, Looks, Sums, sums  # noqa: E402 - as above
 from support.host_handlers import OUTPUT_ROWS, ROW_WIDTH, SHAPE, make_items  # noqa: E402 - as above
 
@@ -59,6 +61,23 @@ def test_batches_have_few_sizes_so_that_each_can_be_recorded():
 def test_without_a_device_the_device_is_lost_and_named():
     with pytest.raises(DeviceLost, match="device cuda:0 cannot be used"):
         cuda_backend().load(ModelPaths())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA error: out of memory"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB"),
+    ],
+)
+def test_a_device_that_others_have_filled_for_a_moment_is_tried_again(error, monkeypatch):
+    def full() -> None:
+        raise error
+
+    monkeypatch.setattr(torch.cuda, "init", full)
+    with pytest.raises(OutOfMemory, match="device cuda:0 has no memory left") as raised:
+        cuda_backend().load(ModelPaths())
+    assert exit_code(raised.value) is ExitCode.CRASHED
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
@@ -191,7 +210,8 @@ def test_the_largest_batch_follows_from_the_share(share):
     wanted = 2 * GIB
     fields = {"memory_bytes": wanted} if share == "bytes" else {"memory_fraction": wanted / total}
     try:
-        backend = cuda_backend(Hungry({}), **fields)
+        # A size is named, so that memory alone decides.
+        backend = cuda_backend(Hungry({}), max_batch=64, **fields)
         report = backend.load(ModelPaths())
         assert 1 < report.max_batch < 32
         assert report.memory.budget == pytest.approx(wanted, abs=1 << 20)

@@ -24,7 +24,7 @@ from carpool.errors import ModelError
 from carpool.host.backends.base import DeviceLost, LoadReport, OutOfMemory, ProcessSpoiled
 from carpool.host.backends.cuda_graphs import RecordedBatches
 from carpool.host.backends.cuda_share import DeviceShare
-from carpool.host.backends.device_errors import says_device_error
+from carpool.host.backends.device_errors import says_device_error, says_no_memory
 from carpool.host.backends.paying import paying_size
 from carpool.host.backends.pinning import PinnedArenas
 from carpool.host.backends.torch_streams import StreamedBackend
@@ -54,6 +54,7 @@ class CudaBackend(StreamedBackend):
 
         Raises:
             DeviceLost: there is no such device, or it cannot be used.
+            OutOfMemory: others have taken all of it; they may give it back.
             ModelError: torch was built without CUDA, or the share holds no more than what CUDA
                 itself takes, or not the model.
         """
@@ -69,6 +70,10 @@ class CudaBackend(StreamedBackend):
         except ModelError:
             raise
         except Exception as error:
+            if says_no_memory(error):
+                raise OutOfMemory(
+                    f"device {self.device} has no memory left for CUDA itself: {error}"
+                ) from error
             raise DeviceLost(f"device {self.device} cannot be used: {error}") from error
         # Batches have few shapes, so that trying the algorithms once for each pays.
         torch.backends.cudnn.benchmark = not self.config.deterministic
