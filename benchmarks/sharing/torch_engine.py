@@ -86,6 +86,12 @@ class TorchEngine(Engine):
         """As `Engine.weights_bytes`."""
         return self._weights
 
+    def begin_peak(self) -> None:
+        """As `Engine.begin_peak`: cuDNN tries algorithms that take more than the one it keeps."""
+        if self.cuda:
+            self.torch.cuda.empty_cache()
+            self.torch.cuda.reset_peak_memory_stats()
+
     def device_bytes(self) -> int | None:
         """As `Engine.device_bytes`."""
         return self.torch.cuda.max_memory_reserved() if self.cuda else None

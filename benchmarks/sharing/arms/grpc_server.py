@@ -207,10 +207,9 @@ def serve(
         shared = SharedFrames(shape)
         lanes = [engine.lane() for _ in range(workers)]
         sizes = sizes_to_come(chunk, clients, largest, floats=floats)
-        for number, lane in enumerate(lanes):
-            # One after the other: trials of algorithms would disturb each other.
-            warm = partial(_warm_up, lane, shape, sizes, floats=floats)
-            threads.begin(number, warm).result()
+        _warm_up(lanes, threads, shape, sizes, floats=floats)
+        engine.begin_peak()
+        _warm_up(lanes, threads, shape, sizes, floats=floats)  # for the memory that is kept
         working = []
         for number, lane in enumerate(lanes):
             work = partial(work_floats, batches, lane)
@@ -263,15 +262,27 @@ def sizes_to_come(chunk: int, clients: int, largest: int, *, floats: bool) -> li
 
 
 def _warm_up(
-    lane: Lane, shape: tuple[int, int, int], sizes: Sequence[int], *, floats: bool
+    lanes: Sequence[Lane],
+    threads: LaneThreads,
+    shape: tuple[int, int, int],
+    sizes: Sequence[int],
+    *,
+    floats: bool,
 ) -> None:
-    """One batch of each size, in the thread that will compute them."""
+    """Batches of each size in each lane, one after the other: trials would disturb each other."""
+    warm = _run_floats if floats else _run_shared
+    for number, lane in enumerate(lanes):
+        threads.begin(number, partial(warm, lane, shape, sizes)).result()
+
+
+def _run_floats(lane: Lane, shape: tuple[int, int, int], sizes: Sequence[int]) -> None:
     height, width, channels = shape
-    if floats:
-        planar = np.full((sizes[0], channels, height, width), 128.0, np.float32)
-        for size in sizes:
-            lane.compute(lane.stage_planar(planar[:size]))
-        return
+    planar = np.full((sizes[0], channels, height, width), 128.0, np.float32)
+    for size in sizes:
+        lane.compute(lane.stage_planar(planar[:size]))
+
+
+def _run_shared(lane: Lane, _: tuple[int, int, int], sizes: Sequence[int]) -> None:
     buffer = lane.buffer(sizes[0])
     buffer[:] = 128
     for size in sizes:

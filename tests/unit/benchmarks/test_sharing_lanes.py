@@ -18,6 +18,7 @@ from benchmarks.sharing.arms.grpc_server import padded, serve, sizes_to_come
 from benchmarks.sharing.arms.lane_threads import LaneThreads
 from benchmarks.sharing.arms.lanes import Manner
 from benchmarks.sharing.arms.loops import Trials, loop
+from benchmarks.sharing.arms.own_model import own_model
 from benchmarks.sharing.clip import render_clip
 from benchmarks.sharing.simulated_engine import SimulatedEngine
 from benchmarks.sharing.tasks import Chunk
@@ -37,6 +38,7 @@ class Watched(SimulatedEngine):
         super().__init__(workload, TimeLine(folder / "device"), None, LARGEST)
         self.computed: dict[int, list[tuple[int, int]]] = defaultdict(list)
         self.cores: dict[int, int] = {}
+        self.before_peak: list[int] = []
 
     def lane(self) -> Any:
         lane, number = super().lane(), len(self.computed)
@@ -48,6 +50,9 @@ class Watched(SimulatedEngine):
 
         lane.compute = watched
         return lane
+
+    def begin_peak(self) -> None:
+        self.before_peak.append(sum(map(len, self.computed.values())))
 
     def use_threads(self, count: int) -> None:
         self.cores[threading.get_ident()] = count
@@ -94,10 +99,20 @@ def test_a_server_warms_up_what_will_be_asked_in_the_threads_that_compute_it(flo
     ours.recv()
     serving.join()
     assert len(warm) == workers
+    batches = sum(map(len, warm.values()))
+    assert engine.before_peak == [batches // 2], "memory counts from the second batch of each size"
     for lane, seen in engine.computed.items():
         assert {size for _, size in seen} == {size for _, size in warm[lane]}
         assert len({thread for thread, _ in seen}) == 1
     assert sum(map(len, engine.computed.values())) > sum(map(len, warm.values()))
+
+
+@pytest.mark.parametrize("warm_up", [0, 2])
+def test_memory_of_a_task_counts_after_the_first_chunk_of_its_warm_up(warm_up, tmp_path):
+    engine = Watched(tmp_path)
+    with own_model(lambda: engine, frames.pool(SHAPE), 4, warm_up=warm_up):
+        assert engine.before_peak == [1] * bool(warm_up)
+        assert len(engine.computed[0]) == warm_up
 
 
 @given(chunk=st.integers(1, 32), clients=st.integers(1, 16), floats=st.booleans())
