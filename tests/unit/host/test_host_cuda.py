@@ -99,8 +99,26 @@ def test_a_size_that_finds_no_memory_is_not_chosen_and_does_not_end_the_load(mon
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(backend, "run_predict", run)
+    monkeypatch.setattr(backend, "record_shapes", lambda: False)
     monkeypatch.setattr(backend, "_shortest", lambda size: 1.0)
     assert backend.paying_batch() == 8
+
+
+def test_sizes_are_compared_as_they_will_run(monkeypatch):
+    """The device is played, as above: recorded before they are timed, and not run otherwise."""
+    backend = cuda_backend()
+    did: list[Any] = []
+
+    def record() -> bool:
+        backend._records = object()
+        did.append("recorded")
+        return True
+
+    monkeypatch.setattr(backend, "record_shapes", record)
+    monkeypatch.setattr(backend, "run_predict", did.append)
+    monkeypatch.setattr(backend, "_shortest", lambda size: did.append("timed") or float(size))
+    assert backend.paying_batch() == 1
+    assert did == ["recorded"] + ["timed"] * len(backend.shapes.sizes)
 
 
 def test_records_that_leave_no_memory_for_predict_are_given_up(monkeypatch, caplog):
@@ -176,6 +194,20 @@ def test_a_batch_of_every_size_is_replayed_from_its_record(without, monkeypatch)
         for rows, item in zip(backend.run([items]), items, strict=True):
             np.testing.assert_array_equal(rows, sums(item))
     assert calls == ([1, 2, 4, 4, 8, 8, 8, 8] if without else [])
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("pays", [4, 64])
+def test_only_sizes_that_pay_stay_recorded(pays, monkeypatch):
+    handler = Sums({})
+    backend = cuda_backend(handler)
+    monkeypatch.setattr(backend, "_shortest", lambda size: float(max(size, pays)))
+    report = backend.load(ModelPaths())
+    assert report.max_batch == pays
+    assert backend._records.sizes == report.shapes.sizes
+    items = make_items(pays, 0)
+    for rows, item in zip(backend.run([items]), items, strict=True):
+        np.testing.assert_array_equal(rows, sums(item))
 
 
 @pytest.mark.cuda

@@ -48,6 +48,7 @@ class CudaBackend(StreamedBackend):
         self._share = DeviceShare(self.device)
         self._arenas = PinnedArenas(self.device)
         self._records: RecordedBatches | None = None
+        self._unrecordable = False
 
     def load_model(self, context: LoadContext) -> None:
         """Take the device and its share of the memory, then load.
@@ -151,12 +152,17 @@ class CudaBackend(StreamedBackend):
         """The smallest size whose items take hardly longer than those of larger ones."""
         if self.config.max_batch is not None or self.config.batch_sizes:
             return self.max_batch
+        # Launched one by one, operations of small batches take longer to launch than to run.
+        self.record_shapes()
         return paying_size(self.shapes.sizes, self._item_seconds)
 
     def record_shapes(self) -> bool:
         """Record a graph for every size, as far as memory reaches."""
+        if self._records is not None and self._records.sizes == self.shapes.sizes:
+            return True  # as they were when sizes were compared
+        self._records = None
         self.free_memory()
-        if "cuda_graphs" in self.config.without:
+        if "cuda_graphs" in self.config.without or self._unrecordable:
             return super().record_shapes()
         records = RecordedBatches(self.handler.input_shape, self.device, self.compute_stream)
         while (recorded := self._recorded(records)) is None:
@@ -188,6 +194,7 @@ class CudaBackend(StreamedBackend):
         except RuntimeError as error:
             # A program that looks at values cannot be recorded, and runs all the same.
             _LOG.warning("batches run unrecorded: %s", error)
+            self._unrecordable = True
             records.forget()
             return False
         return True
@@ -242,7 +249,8 @@ class CudaBackend(StreamedBackend):
         """
         self.free_memory()  # of a size that was tried before, and may not have fitted
         with self.errors():
-            self.run_predict(size)
+            if self._records is None:
+                self.run_predict(size)  # in which cuDNN tries its algorithms
             return self._shortest(size) / size
 
     def _shortest(self, size: int) -> float:

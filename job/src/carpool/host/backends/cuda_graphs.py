@@ -51,6 +51,11 @@ class RecordedBatches:
         self._records: dict[int, _Record] = {}
         self._input = torch.empty(0)
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The sizes that are recorded, in ascending order."""
+        return tuple(sorted(self._records))
+
     def record(self, predict: Predict, sizes: Sequence[int]) -> bool:
         """Record batches of these sizes, in ascending order.
 
