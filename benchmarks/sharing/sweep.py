@@ -25,8 +25,9 @@ from carpool.errors import CarpoolError
 from carpool.vision.handler import Rows
 
 SEED = 2026
-_FIRST, _FIRST_OF_LOOPS = 60.0, 180.0
-"""Seconds that a run may take, as long as none of its arm was made; loops have trials first."""
+_FIRST = {"a": 120.0} | dict.fromkeys(LOOPS, 180.0)
+_ELSE = 60.0
+"""Seconds that a run may take, as long as none of its arm was made: some try things first."""
 _LONGER = 3
 """Times that a cell is measured, each for three times as long, until something is answered."""
 
@@ -79,7 +80,7 @@ class Sweep:
         """Seconds that a run will take: as the longest of its kind, or a guess."""
         if fewer_did_not_fit(cell, self.record.unfit()):
             return 0.0
-        guess = _FIRST_OF_LOOPS if cell.arm in LOOPS else _FIRST
+        guess = _FIRST.get(cell.arm, _ELSE)
         own = [run["wall_s"] for run in self.record.runs_of(cell) if "wall_s" in run]
         arm = [
             run["wall_s"]

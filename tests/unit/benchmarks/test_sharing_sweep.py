@@ -90,14 +90,18 @@ def test_a_cell_in_which_nothing_is_answered_is_measured_for_longer(sweep):
 def test_nothing_begins_that_would_end_too_late(sweep, monkeypatch):
     clock = [100.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
-    # Nothing is known yet: a minute is supposed, and three for a loop with its trials.
-    loop = Cell("simulated", "e1")
-    assert sweep.run([CELL, loop], 1, 159.0) == 2
-    sweep.outcomes += [ROWS]
-    assert sweep.run([CELL, loop], 1, 160.0) == 1
-    assert [row["arm"] for row in rows(sweep)] == ["b"]
-    sweep.outcomes += [ROWS]
-    assert sweep.run([CELL, loop], 1, 280.0) == 0
+    # Nothing is known yet: a minute is supposed, two for (a), which is run both ways, and three for
+    # a loop with its trials.
+    cells = [CELL, Cell("simulated", "a", 4, 8, 8), Cell("simulated", "e1")]
+    for until, left, arms in (
+        (159.0, 3, ""),
+        (219.0, 2, "b"),
+        (279.0, 1, "ab"),
+        (280.0, 0, ["a", "b", "e1"]),
+    ):
+        sweep.outcomes[:] = [ROWS]
+        assert sweep.run(cells, 1, until) == left
+        assert [row["arm"] for row in sweep.record._document["cells"]] == list(arms)
     # (b) is known to take half a minute.
     assert sweep.run([CELL], 2, 120.0) == 1
     sweep.outcomes += [ROWS]
