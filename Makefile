@@ -56,9 +56,16 @@ bench-sharing: setup ## Measure what sharing a model buys, on this processor and
 
 .PHONY: bench-gpu
 bench-gpu: ## The same on a GPU, in pieces: run it until nothing is missing (GPU_OPTIONS=--help; PYTHON=python3)
-	@PYTHONPATH=job/src:tests $(PYTHON) -m benchmarks.sharing.bench_gpu $(GPU_OPTIONS)
-	@PYTHONPATH=job/src:tests $(PYTHON) -m benchmarks.sharing.plots
-	@PYTHONPATH=job/src:tests $(PYTHON) -m benchmarks.sharing.page
+	@PYTHONPATH=job/src:tests:$(PYTHONPATH) $(PYTHON) -m benchmarks.sharing.bench_gpu $(GPU_OPTIONS)
+	@PYTHONPATH=job/src:tests:$(PYTHONPATH) $(PYTHON) -m benchmarks.sharing.plots
+	@PYTHONPATH=job/src:tests:$(PYTHONPATH) $(PYTHON) -m benchmarks.sharing.page
+
+CUDA_TESTS ?= $(sort $(shell grep -rl --include='test_*.py' 'mark\.cuda\b' tests))
+
+.PHONY: test-cuda
+test-cuda: ## Run the tests of a GPU (minutes); needs neither Spark nor Java (CUDA_TESTS=FILES; PYTHON=python3)
+	@PYTHONPATH=job/src:tests:$(PYTHONPATH) $(PYTHON) -m pytest -m cuda -p no:benchmark \
+		-o addopts=--import-mode=importlib -o filterwarnings=default -ra $(CUDA_TESTS)
 
 .PHONY: integration
 integration: setup ## Run the tests on a real Kubernetes API server (the first time builds it: minutes)

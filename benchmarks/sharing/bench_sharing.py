@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmarks.sharing.arms.loops import Manner
+from benchmarks.sharing.arms.lanes import Manner
 from benchmarks.sharing.cells import ARMS, IDEAS, LOOPS, Cell, grid
 from benchmarks.sharing.clip import render_clip
 from benchmarks.sharing.record import RESULTS, SweepRecord

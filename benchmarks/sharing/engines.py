@@ -71,7 +71,10 @@ class Engine(ABC):
         raise NotImplementedError(f"{type(self).__name__} records no batches ({items} items)")
 
     def use_threads(self, count: int) -> None:  # noqa: B027 - for those that compute on a CPU
-        """Have threads that begin from now on compute each with so many threads of a CPU."""
+        """Have the calling thread compute with so many threads of a CPU, and those that follow."""
+
+    def begin_peak(self) -> None:  # noqa: B027 - for those that can say it
+        """Have `device_bytes` count from here, without what only the first batches took."""
 
     def device_bytes(self) -> int | None:
         """Most memory of the device that this process held; None where it cannot be said."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from carpool.vision.handler import Rows
 
 TRIM = 0.1
 """Of the measured time, at its begin and at its end, that does not count."""
@@ -29,6 +31,19 @@ class Answer:
     done: float
     items: int
     latency: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run of a cell gave.
+
+    Attributes:
+        figures: for the record.
+        rows: of frames of the pool.
+    """
+
+    figures: dict[str, Any]
+    rows: Mapping[int, Rows]
 
 
 def steady_window(begin: float, end: float) -> tuple[float, float]:

@@ -36,7 +36,8 @@ differ. Neither needs Spark or Java: tasks are processes, and each asks for chun
 frames, through Carpool's own client or in one of the ways that others have.
 
 * **(a)** one model per task: a process imports PyTorch, loads the model, computes its items, ends,
-  and the next task does the same. Its rate is over whole task lives, with so many tasks at once.
+  and the next task does the same. Its rate is over whole task lives, with so many tasks at once. On
+  a GPU each cell is run with and without trying cuDNN's algorithms out, and counts at its better.
 * **(b)** one model per process, loaded once and kept warm, as `predict_batch_udf` keeps it.
 * **(c)** a model server in Python, spoken to by gRPC: float32 pixels in the message, a window of
   5 ms in which a batch waits for more. **(c+)** the same at its best: uint8 in shared memory,
@@ -72,6 +73,12 @@ Budgets are of the whole GPU: each process of (a) and (b) may take its part of i
 for its CUDA context, which is less than a context takes. The largest budget is the whole card; a
 model of a quarter of a GiB does not lack memory there, so a ratio in that row says nothing about
 memory, and the one at 8 GiB is of a GPU that is shared out.
+
+Who waits for a GPU by PyTorch's own calls spins on a core as a rule: the tasks of (a) and (b), the
+servers and the loops. Carpool's host sleeps until the device wakes it. So CPU time compares ways of
+waiting here, besides what the way to the model costs. Memory of the device is what is held after
+the first batches, in which cuDNN tries algorithms that take more; in (a) these batches are part of
+each life.
 """
 
 _SIMULATED = """\

@@ -56,7 +56,7 @@ class SweepRecord:
         if self._document["device"] != device:
             raise ValueError(
                 f"{path} was measured on {self._document['device']}, this is {device}: "
-                "move the file away, or name another by --record"
+                "move the file away, or name another folder by --results"
             )
         self._document["sessions"].append(
             {

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
-from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from benchmarks.sharing.arms.loops import Manner, Trials, loop
+from benchmarks.sharing.arms.lanes import Manner
+from benchmarks.sharing.arms.loops import Trials, loop
 from benchmarks.sharing.arms.own_model import own_model
 from benchmarks.sharing.cells import LOOPS, Cell
 from benchmarks.sharing.device_load import DeviceLoad
 from benchmarks.sharing.device_memory import DeviceMemory
-from benchmarks.sharing.figures import latencies, life_rate, steady
-from benchmarks.sharing.starting import (
-    Pool,
-    Settings,
-    copies,
-    load_model,
-    model_of_its_own,
-    ways,
-)
-from benchmarks.sharing.tasks import PATIENCE, ArmFailed, Process, Report, life, reports, task
+from benchmarks.sharing.figures import Result, steady
+from benchmarks.sharing.lives import run_lives
+from benchmarks.sharing.starting import Pool, Settings, load_model, ways
+from benchmarks.sharing.tasks import Process, Report, life, reports, task
 from benchmarks.sharing.watching import watching
 from benchmarks.sharing.workloads import Workload
 from carpool.vision.handler import Rows
@@ -38,25 +27,14 @@ SETTLE = 0.2
 """Seconds from the moment in which all are ready to the begin of the clock."""
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What a run of a cell gave.
-
-    Attributes:
-        figures: for the record.
-        rows: of frames of the pool.
-    """
-
-    figures: dict[str, Any]
-    rows: Mapping[int, Rows]
-
-
 def run_cell(
     cell: Cell,
     workload: Workload,
     settings: Settings,
     pool: Pool,
+    *,
     best: Manner | None = None,
+    tuned: bool | None = None,
 ) -> Result:
     """Measure a cell once.
 
@@ -66,6 +44,7 @@ def run_cell(
         settings: of the run.
         pool: frames of the network's shape.
         best: the manner that an earlier run of a loop found best.
+        tuned: whether an earlier run of arm (a) was better with algorithms chosen by trial.
 
     Raises:
         DoesNotFit: the budget does not hold it.
@@ -76,7 +55,7 @@ def run_cell(
         if cell.arm in LOOPS:
             return _run_loop(cell, workload, settings, pool, Path(folder), best=best)
         if cell.arm == "a":
-            return _run_lives(cell, workload, settings, pool, Path(folder))
+            return run_lives(cell, workload, settings, pool, Path(folder), tuned=tuned)
         return _run_tasks(cell, workload, settings, pool, Path(folder))
 
 
@@ -128,62 +107,6 @@ def _run_tasks(
         "items_by_task": [sum(answer.items for answer in each.answers) for each in found],
     }
     return Result(figures, found[0].rows)
-
-
-def _run_lives(
-    cell: Cell, workload: Workload, settings: Settings, pool: Pool, folder: Path
-) -> Result:
-    """Tasks one after the other in each lane; the second of each lane is measured, whole.
-
-    The first of a lane has fewer items than the others, in each lane another number: otherwise all
-    would load at once and the device would be idle meanwhile, which would be unfair to this arm.
-    Lanes go on until each has measured its task, so that none is alone at the end.
-    """
-    make = model_of_its_own(cell, workload, settings, pool, folder)
-    chunk, items = cell.chunk, settings.task_items
-    begun = time.monotonic()
-    load = DeviceLoad(settings.target)
-    measured: dict[int, tuple[float, Report]] = {}
-    with ExitStack() as stack:
-        lanes: dict[int, tuple[Process, float, int]] = {}
-
-        def start(lane: int, number: int) -> None:
-            first = math.ceil(items * (lane + 1) / cell.tasks / chunk) * chunk
-            now = time.monotonic()
-            process = Process(life, make, items if number else first, chunk)
-            lanes[lane] = process, now, number
-            stack.callback(process.close)
-
-        for lane in range(cell.tasks):
-            start(lane, 0)
-        load.begin()
-        stack.callback(load.end)
-        while len(measured) < cell.tasks:
-            ready = wait([process.control for process, _, _ in lanes.values()], PATIENCE)
-            if not ready:
-                raise ArmFailed(f"no task ended for {PATIENCE:g} s")
-            for lane, (process, since, number) in list(lanes.items()):
-                if process.control not in ready:
-                    continue
-                report: Report = process.receive()
-                process.join()
-                if number == 1:
-                    measured[lane] = time.monotonic() - since, report
-                start(lane, number + 1)
-        seen = load.end()
-    seconds = [each for each, _ in measured.values()]
-    found = [report for _, report in measured.values()]
-    everything = [answer for report in found for answer in report.answers]
-    figures = copies(cell, found) | {
-        "items_per_s": round(life_rate(items, seconds), 3),
-        "chunk_ms": latencies(everything),
-        "life_s": round(float(np.median(seconds)), 3),
-        "task_items": items,
-        "cpu_s_per_1000": round(1e3 * sum(r.cpu_seconds for r in found) / items / len(found), 4),
-        "wall_s": round(time.monotonic() - begun, 3),
-        **seen,
-    }
-    return Result(figures, measured[0][1].rows)
 
 
 def _run_loop(

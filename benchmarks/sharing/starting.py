@@ -16,7 +16,7 @@ from benchmarks.host.hosts import serving
 from benchmarks.sharing.arms.carpool_host import carpool_client
 from benchmarks.sharing.arms.grpc_clients import grpc_client
 from benchmarks.sharing.arms.grpc_server import serve
-from benchmarks.sharing.arms.loops import Manner
+from benchmarks.sharing.arms.lanes import Manner
 from benchmarks.sharing.arms.own_model import own_model
 from benchmarks.sharing.cells import COPIES, GIB, Cell, share_bytes
 from benchmarks.sharing.engines import Engine
@@ -100,7 +100,13 @@ def load_model(
 
 
 def model_of_its_own(
-    cell: Cell, workload: Workload, settings: Settings, pool: Pool, folder: Path
+    cell: Cell,
+    workload: Workload,
+    settings: Settings,
+    pool: Pool,
+    folder: Path,
+    *,
+    shapes_repeat: bool = True,
 ) -> MakeWay:
     # On a CPU each task has its share of the cores, at least one, as spark.task.cpus gives it.
     threads = max(1, settings.target.cores // cell.tasks)
@@ -112,6 +118,7 @@ def model_of_its_own(
         share=share_bytes(cell),
         batch=cell.chunk,
         threads=threads,
+        shapes_repeat=shapes_repeat,
     )
     return partial(own_model, load, pool, cell.chunk, warm_up=0 if cell.arm == "a" else _WARM_UP)
 
@@ -206,6 +213,7 @@ def _grpc(
             shape=workload.shape,
             largest=largest,
             clients=cell.tasks,
+            chunk=cell.chunk,
             floats=floats,
             workers=workers,
         ),

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.sharing import frames
-from benchmarks.sharing.arms.loops import Manner
-from benchmarks.sharing.cells import Cell, fewer_did_not_fit, missing, order
+from benchmarks.sharing.arms.lanes import Manner
+from benchmarks.sharing.cells import LOOPS, Cell, fewer_did_not_fit, missing, order
 from benchmarks.sharing.comparison import TOLERANCES, Tolerance, compare
-from benchmarks.sharing.figures import NothingAnswered
+from benchmarks.sharing.figures import NothingAnswered, Result
 from benchmarks.sharing.record import SweepRecord, difference
-from benchmarks.sharing.running import Result, reference_rows, run_cell
+from benchmarks.sharing.running import reference_rows, run_cell
 from benchmarks.sharing.starting import Settings
 from benchmarks.sharing.tasks import ArmFailed, DoesNotFit
 from benchmarks.sharing.workloads import Workload
@@ -25,8 +25,9 @@ from carpool.errors import CarpoolError
 from carpool.vision.handler import Rows
 
 SEED = 2026
-_LIVES = 60.0
-"""Seconds that a run of arm (a) may take, as long as none was made."""
+_FIRST = {"a": 120.0} | dict.fromkeys(LOOPS, 180.0)
+_ELSE = 60.0
+"""Seconds that a run may take, as long as none of its arm was made: some try things first."""
 _LONGER = 3
 """Times that a cell is measured, each for three times as long, until something is answered."""
 
@@ -76,10 +77,10 @@ class Sweep:
         return left
 
     def _expected(self, cell: Cell) -> float:
-        """Seconds that a run will take: as the longest of its kind, or for lives a guess."""
+        """Seconds that a run will take: as the longest of its kind, or a guess."""
         if fewer_did_not_fit(cell, self.record.unfit()):
             return 0.0
-        guess = _LIVES if cell.arm == "a" else 0.0
+        guess = _FIRST.get(cell.arm, _ELSE)
         own = [run["wall_s"] for run in self.record.runs_of(cell) if "wall_s" in run]
         arm = [
             run["wall_s"]
@@ -114,7 +115,12 @@ class Sweep:
             longer = replace(settings, seconds=settings.seconds * 3**times)
             with suppress(NothingAnswered):
                 return run_cell(
-                    cell, workload, longer, self._pool(workload), best=self._manner(cell)
+                    cell,
+                    workload,
+                    longer,
+                    self._pool(workload),
+                    best=self._manner(cell),
+                    tuned=self._tuned(cell),
                 )
         raise NothingAnswered(f"in {longer.seconds:g} s")
 
@@ -123,6 +129,9 @@ class Sweep:
             if "manner" in run:
                 return Manner(**run["manner"])
         return None
+
+    def _tuned(self, cell: Cell) -> bool | None:
+        return next((run["tuned"] for run in self.record.runs_of(cell) if "tuned" in run), None)
 
     def _pool(self, workload: Workload) -> NDArray[np.uint8]:
         if workload.shape not in self._pools:

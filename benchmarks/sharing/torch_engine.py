@@ -59,6 +59,9 @@ class TorchEngine(Engine):
             before = torch.cuda.memory_allocated() if self.cuda else 0
             self.handler.load(context)
             self._weights = torch.cuda.memory_allocated() - before if self.cuda else 0
+            if self.cuda:
+                # What it did to its weights, it did on none of the lanes' streams.
+                torch.cuda.synchronize()
 
     @property
     def cuda(self) -> bool:
@@ -82,6 +85,12 @@ class TorchEngine(Engine):
     def weights_bytes(self) -> int:
         """As `Engine.weights_bytes`."""
         return self._weights
+
+    def begin_peak(self) -> None:
+        """As `Engine.begin_peak`: cuDNN tries algorithms that take more than the one it keeps."""
+        if self.cuda:
+            self.torch.cuda.empty_cache()
+            self.torch.cuda.reset_peak_memory_stats()
 
     def device_bytes(self) -> int | None:
         """As `Engine.device_bytes`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,9 +61,22 @@ class Workload:
     says: str = ""
 
 
-def yolov3(folder: Path, size: int) -> Workload:
-    """The full YOLO-v3 (62 million values), random ones, at a size of input."""
-    return _darknet(folder, "yolov3", yolov3_cfg(size, size, CLASSES), size, "YOLO-v3")
+def yolov3(folder: Path, size: int, score: float | None = None) -> Workload:
+    """The full YOLO-v3 (62 million values), random ones, at a size of input.
+
+    Args:
+        folder: for its files.
+        size: of the input.
+        score: that boxes must exceed; None leaves it to the detector.
+    """
+    made = _darknet(folder, "yolov3", yolov3_cfg(size, size, CLASSES), size, "YOLO-v3")
+    if score is None:
+        return made
+    return replace(
+        made,
+        parameters={**made.parameters, "scoreThreshold": score},
+        says=f"{made.says}, boxes that score more than {score:g}",
+    )
 
 
 def light(folder: Path, size: int, filters: int = 16) -> Workload:

@@ -88,6 +88,16 @@ class Looks(Sums):
         return super().predict_fixed(batch)
 
 
+class Synchronizes(Sums):
+    """Waits for the device by a call that torch does not watch, so only the recording meets it."""
+
+    def predict_fixed(self, batch: torch.Tensor) -> FixedRows | None:
+        import torch
+
+        torch.cuda.synchronize()
+        return super().predict_fixed(batch)
+
+
 class Miscounts(Sums):
     """Breaks the contract: it counts rows that it does not give. Parameters: `count`."""
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import sys
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -17,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carpool.errors import ModelNotFound
+from carpool.host.backends.base import ProcessSpoiled
 from carpool.vision.handler import Handler, Image, LoadContext, Rows
 
 SHAPE = (8, 6, 3)
@@ -127,6 +130,15 @@ class Helped(Digest):
 
     def predict(self, batch: NDArray[np.uint8]) -> Sequence[Any]:
         return [np.full((1, ROW_WIDTH), self._helper, np.float32)] * len(batch)
+
+
+class SpoiledByGraphs(Digest):
+    """Cannot be loaded by a process that does not leave out recording."""
+
+    def load(self, context: LoadContext) -> None:
+        if ("--without", "cuda_graphs") not in pairwise(sys.argv):
+            raise ProcessSpoiled("a batch cannot be recorded", "cuda_graphs")
+        super().load(context)
 
 
 class LeavesOrphan(Digest):

@@ -109,8 +109,15 @@ class RunningHost:
         return arenas_mapped(self.statistics()["pid"])
 
     def settles(self, condition: Callable[[], bool]) -> bool:
-        """Whether the host comes to a state; each question gives its event loop turns to do so."""
-        return any(condition() for _ in range(100) if self.statistics())
+        """Whether the host comes to a state; each question gives its event loop turns to do so.
+
+        A thread of its own may have to do its part, and a GPU's driver takes its time.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while self.statistics() and not condition():
+            if time.monotonic() > deadline:
+                return False
+        return True
 
     def stop(self) -> float:
         """Ask the supervisor to end; gives the seconds that it took."""

@@ -13,8 +13,9 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.sharing.arms.grpc_clients import IN_FLIGHT
 from benchmarks.sharing.arms.grpc_messages import (
     FLOAT,
     REGISTER,
@@ -35,6 +37,7 @@ from benchmarks.sharing.arms.grpc_messages import (
     pack_rows,
     unpack_floats,
 )
+from benchmarks.sharing.arms.lane_threads import LaneThreads
 from benchmarks.sharing.engines import Engine, Lane
 from carpool.vision.handler import Rows
 
@@ -179,6 +182,7 @@ def serve(
     shape: tuple[int, int, int],
     largest: int,
     clients: int,
+    chunk: int,
     floats: bool,
     workers: int,
 ) -> None:
@@ -191,23 +195,27 @@ def serve(
         shape: of a frame.
         largest: most items of a batch.
         clients: how many will ask.
+        chunk: frames that each asks for at once.
         floats: whether this is (c), else (c+).
         workers: threads that compute.
     """
     import grpc  # noqa: PLC0415 - must not be there before a process forks
 
-    with load() as engine:
+    with load() as engine, LaneThreads() as threads, ExitStack() as stack:
         batches = Batches(largest, WINDOW if floats else 0.0)
+        stack.callback(batches.end)  # or the threads would wait for ever
         shared = SharedFrames(shape)
-        threads = []
-        for _ in range(workers):
-            lane = engine.lane()
-            _warm_up(lane, shape, largest, floats=floats)
-            arguments = (batches, lane) if floats else (batches, lane, largest)
-            work: Callable[..., None] = work_floats if floats else work_shared
-            threads.append(threading.Thread(target=work, args=arguments, daemon=True))
-        for thread in threads:
-            thread.start()
+        lanes = [engine.lane() for _ in range(workers)]
+        sizes = sizes_to_come(chunk, clients, largest, floats=floats)
+        _warm_up(lanes, threads, shape, sizes, floats=floats)
+        engine.begin_peak()
+        _warm_up(lanes, threads, shape, sizes, floats=floats)  # for the memory that is kept
+        working = []
+        for number, lane in enumerate(lanes):
+            work = partial(work_floats, batches, lane)
+            if not floats:
+                work = partial(work_shared, batches, lane, largest)
+            working.append(threads.begin(number, work))
         methods = {
             FLOAT: lambda message, _: pack_rows(batches.ask(unpack_floats(message, shape))),
             REGISTER: lambda message, _: shared.register(message),
@@ -224,8 +232,8 @@ def serve(
         control.send(("ready", None))
         control.recv()
         batches.end()
-        for thread in threads:
-            thread.join()
+        for each in working:
+            each.result()
         control.send(("figures", _figures(engine, batches)))
         server.stop(None).wait()
 
@@ -239,14 +247,43 @@ def _figures(engine: Engine, batches: Batches) -> dict[str, Any]:
     }
 
 
-def _warm_up(lane: Lane, shape: tuple[int, int, int], largest: int, *, floats: bool) -> None:
-    """One batch of each size that will come; (c) pads nothing, so it runs the largest alone."""
-    if floats:
-        height, width, channels = shape
-        planar = np.full((largest, channels, height, width), 128.0, np.float32)
-        lane.compute(lane.stage_planar(planar))
-        return
-    buffer = lane.buffer(largest)
+def sizes_to_come(chunk: int, clients: int, largest: int, *, floats: bool) -> list[int]:
+    """The sizes that batches will have, largest first.
+
+    Args:
+        chunk: frames of each request.
+        clients: how many ask; each has one request outstanding in (c), `IN_FLIGHT` in (c+).
+        largest: most items of a batch.
+        floats: whether this is (c), which pads nothing.
+    """
+    most = min(largest, clients * chunk * (1 if floats else IN_FLIGHT))
+    counts = range(chunk, most + 1, chunk)
+    return sorted({items if floats else padded(items, largest) for items in counts}, reverse=True)
+
+
+def _warm_up(
+    lanes: Sequence[Lane],
+    threads: LaneThreads,
+    shape: tuple[int, int, int],
+    sizes: Sequence[int],
+    *,
+    floats: bool,
+) -> None:
+    """Batches of each size in each lane, one after the other: trials would disturb each other."""
+    warm = _run_floats if floats else _run_shared
+    for number, lane in enumerate(lanes):
+        threads.begin(number, partial(warm, lane, shape, sizes)).result()
+
+
+def _run_floats(lane: Lane, shape: tuple[int, int, int], sizes: Sequence[int]) -> None:
+    height, width, channels = shape
+    planar = np.full((sizes[0], channels, height, width), 128.0, np.float32)
+    for size in sizes:
+        lane.compute(lane.stage_planar(planar[:size]))
+
+
+def _run_shared(lane: Lane, _: tuple[int, int, int], sizes: Sequence[int]) -> None:
+    buffer = lane.buffer(sizes[0])
     buffer[:] = 128
-    for size in sorted({padded(items, largest) for items in range(1, largest + 1)}, reverse=True):
+    for size in sizes:
         lane.infer(buffer[:size])

@@ -11,7 +11,6 @@ this is the roof for arm (d), not a slower loop.
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 import time
@@ -26,7 +25,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.sharing.engines import Engine, Lane
+from benchmarks.sharing.arms.lane_threads import LaneThreads
+from benchmarks.sharing.arms.lanes import Crew, Lanes, Manner
+from benchmarks.sharing.engines import Engine
 from benchmarks.sharing.figures import Answer, steady
 from benchmarks.sharing.frames import POOL
 from carpool.host.backends.base import OutOfMemory
@@ -34,21 +35,6 @@ from carpool.host.backends.base import OutOfMemory
 Pool = NDArray[np.uint8]
 Feed = Callable[[NDArray[np.uint8]], int]
 """Fills a buffer, or its first part at the end; gives the number of frames."""
-
-
-@dataclass(frozen=True, slots=True)
-class Manner:
-    """How a loop is run.
-
-    Attributes:
-        batch: items.
-        lanes: threads, each with two buffers and streams of its own.
-        recorded: whether batches are replayed from a record (CUDA graph).
-    """
-
-    batch: int
-    lanes: int = 1
-    recorded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +73,8 @@ def loop(
         clip: what e2 decodes.
         decoders: threads of e2 that decode.
     """
-    with load() as engine:
-        lanes = _Lanes(engine)
+    with load() as engine, LaneThreads() as threads:
+        lanes = Lanes(engine, threads)
         run: Callable[[Manner, float], _Run]
         if kind == "e0":
             run = lambda manner, how_long: _resident(lanes.of(manner), pool, manner, how_long)  # noqa: E731
@@ -145,72 +131,28 @@ class _Run:
         return sum(answer.items for answer in self.answers) / (last - self.begin)
 
 
-class _Lanes:
-    """Lanes by manner, each made once: recording a batch takes long."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._plain: list[Lane] = []
-        self._recorded: dict[int, list[Lane]] = {}
-        self._cores = len(os.sched_getaffinity(0))
-
-    def of(self, manner: Manner) -> list[Lane]:
-        self._engine.use_threads(max(1, self._cores // manner.lanes))
-        found = self._recorded.setdefault(manner.batch, []) if manner.recorded else self._plain
-        while len(found) < manner.lanes:
-            found.append(self._make(manner))
-        return found[: manner.lanes]
-
-    def _make(self, manner: Manner) -> Lane:
-        return self._engine.recorded_lane(manner.batch) if manner.recorded else self._engine.lane()
-
-
-def _in_threads(
-    count: int, seconds: float, work: Callable[[int, float], list[Answer]]
-) -> tuple[float, float, list[Answer]]:
-    """Run `work(lane, end)` in threads; errors are raised here."""
-    found: list[list[Answer]] = [[] for _ in range(count)]
-    failures: list[BaseException] = []
-
-    def guarded(number: int) -> None:
-        try:
-            found[number] = work(number, end)
-        except BaseException as error:  # noqa: BLE001 - raised by the caller
-            failures.append(error)
-
-    begin = time.monotonic()
-    end = begin + seconds
-    threads = [threading.Thread(target=guarded, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
-    return begin, end, [answer for each in found for answer in each]
-
-
-def _resident(lanes: Sequence[Lane], pool: Pool, manner: Manner, seconds: float) -> _Run:
+def _resident(crew: Crew, pool: Pool, manner: Manner, seconds: float) -> _Run:
     rows: dict[int, Any] = {}
 
     def work(number: int, end: float) -> list[Answer]:
-        buffer = lanes[number].buffer(manner.batch)
+        lane = crew.lanes[number]
+        buffer = lane.buffer(manner.batch)
         buffer[:] = np.resize(pool, buffer.shape)
-        staged = lanes[number].stage(buffer)
+        staged = lane.stage(buffer)
         answers = []
         while True:  # at least one: the first of a manner only warms up
             begun = time.monotonic()
-            found = lanes[number].compute(staged)
+            found = lane.compute(staged)
             now = time.monotonic()
             answers.append(Answer(now, manner.batch, now - begun))
             if now >= end:
                 rows.update(enumerate(found[:POOL]))
                 return answers
 
-    return _Run(*_in_threads(manner.lanes, seconds, work), rows)
+    return _Run(*crew.run(seconds, work), rows)
 
 
-def _fed(lanes: Sequence[Lane], manner: Manner, seconds: float, feed: Callable[[], Feed]) -> _Run:
+def _fed(crew: Crew, manner: Manner, seconds: float, feed: Callable[[], Feed]) -> _Run:
     """Each lane fills and stages a batch, then waits for the one before it.
 
     The rows are those of the first frames of the first lane, by their place in its feed.
@@ -218,7 +160,7 @@ def _fed(lanes: Sequence[Lane], manner: Manner, seconds: float, feed: Callable[[
     rows: dict[int, Any] = {}
 
     def work(number: int, end: float) -> list[Answer]:
-        lane, fill = lanes[number], feed()
+        lane, fill = crew.lanes[number], feed()
         buffers = [lane.buffer(manner.batch) for _ in range(2)]
         answers: list[Answer] = []
         staged, begun = None, 0.0
@@ -240,7 +182,7 @@ def _fed(lanes: Sequence[Lane], manner: Manner, seconds: float, feed: Callable[[
                 return answers
             staged, begun = following, now
 
-    return _Run(*_in_threads(manner.lanes, seconds, work), rows)
+    return _Run(*crew.run(seconds, work), rows)
 
 
 def _copy(pool: Pool) -> Feed:
@@ -261,7 +203,7 @@ def _copy(pool: Pool) -> Feed:
 
 
 def _decoded(
-    lanes: Sequence[Lane],
+    crew: Crew,
     pool: Pool,
     manner: Manner,
     seconds: float,
@@ -298,7 +240,7 @@ def _decoded(
     for thread in threads:
         thread.start()
     try:
-        return _fed(lanes, manner, seconds, lambda: fill)
+        return _fed(crew, manner, seconds, lambda: fill)
     finally:
         ends.set()
         for _ in range(decoders):

@@ -47,10 +47,11 @@ class OwnModel:
 def own_model(
     load: Callable[[], Engine], pool: NDArray[np.uint8], chunk: int, *, warm_up: int
 ) -> Iterator[OwnModel]:
-    """Load the model and run so many chunks that do not count."""
+    """Load the model and run so many chunks that do not count, the first not for memory either."""
     with load() as engine:
         way = OwnModel(engine, pool, chunk)
         warm = (Chunk(0, chunk, 0.0) for _ in range(warm_up))
-        for _ in way.answers(warm):
-            pass
+        for number, _ in enumerate(way.answers(warm)):
+            if number == 0:
+                engine.begin_peak()
         yield way

@@ -7,6 +7,7 @@ import re
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -250,3 +251,16 @@ def test_a_death_counts_only_against_requests_that_are_on_the_device(barrier: Ga
         barrier.open(2)
         assert_right(next(runs.drain()))
         assert isinstance(next(waits.drain()).rows[3], ItemFailure)
+
+
+def test_what_spoiled_one_process_is_left_out_by_all_that_follow() -> None:
+    settings = replace(config(), handler="support.host_handlers:SpoiledByGraphs")
+    with RunningHost(settings) as host, host.client() as client:
+        for generation in (2, 3):
+            submit(client, make_items(3, generation))
+            assert_right(next(client.drain()))
+            assert host.statistics()["generation"] == generation
+            child = host.child()
+            os.kill(child, signal.SIGKILL)
+            assert process_ends(child)
+        assert "from now on without cuda_graphs" in host.log.read_text()

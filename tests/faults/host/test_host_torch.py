@@ -19,6 +19,7 @@ from carpool.host.client import Completed, HostClient, ItemFailure
 from carpool.host.config import HostConfig
 from carpool.host.launch import CONFIG_NAME, Leash, ensure_host, wait_for_end
 from carpool.host.termination import Termination, failure_file
+from support.host_fixed_handler import sums
 from support.host_handlers import GATED, OUTPUT_ROWS, ROW_WIDTH, SHAPE, make_items
 from support.host_process import (
     PATIENCE,
@@ -155,6 +156,20 @@ def test_a_client_killed_while_torch_reads_its_memory_disturbs_nobody(device: st
         assert_right(next(survivor.drain()))
         assert host.settles(lambda: arenas_mapped(child) == 1)
         assert host.child() == child
+
+
+@pytest.mark.cuda
+def test_a_handler_that_spoils_recording_is_served_without_it() -> None:
+    """In a new process, where the device ended the recording; in the same, where torch saw it."""
+    settings = replace(
+        torch_config(device="cuda:0"), handler="support.host_fixed_handler:Synchronizes"
+    )
+    with RunningHost(settings) as host, host.client() as client:
+        items = make_items(11, 0)
+        for rows, item in zip(infer(client, items), items, strict=True):
+            np.testing.assert_array_equal(rows, sums(item))
+        log = host.log.read_text()
+    assert "from now on without cuda_graphs" in log or "batches run unrecorded" in log
 
 
 def test_a_worker_with_one_thread_starts_a_host_with_as_many_as_configured(

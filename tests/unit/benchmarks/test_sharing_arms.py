@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from benchmarks.sharing.cells import ARMS
-
-ROOT = Path(__file__).resolve().parents[3]
-ABSENT = ("pyspark", "pydantic", "pandas", "yaml", "scipy", "rich", "prometheus_client")
-"""What a machine that only measures does not have."""
+from support.bare_environment import ROOT, bare_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.torch]
 
 
 @pytest.fixture
 def bare(tmp_path):
-    """The environment of a machine without Spark: importing any of it fails, in all processes."""
+    """The environment of a machine that only measures."""
     folder = tmp_path / "bare"
     folder.mkdir()
-    (folder / "sitecustomize.py").write_text(
-        "import sys\n"
-        "class Absent:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        f"        if name.partition('.')[0] in {ABSENT!r}:\n"
-        "            raise ModuleNotFoundError(name)\n"
-        "sys.meta_path.insert(0, Absent())\n"
-    )
-    places = [folder, ROOT / "job" / "src", ROOT / "tests"]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places))}
+    return bare_environment(folder)
 
 
 def measure(environment: dict[str, str], program: str, *options: object) -> str:
@@ -71,14 +57,14 @@ def test_all_arms_run_on_the_simulated_device_and_find_the_same(bare, tmp_path):
 
 @pytest.mark.cuda
 def test_all_arms_run_on_a_gpu_and_find_the_same(bare, tmp_path):
-    path = tmp_path / "gpu.json"
     measure(
         bare,
         "bench_gpu",
         *("--networks", "light", "--size", 192, "--tasks", 2, "--chunks", 4, "--budgets", 80),
-        *("--largest", 8, "--repeats", 1, "--seconds", 1, "--task-items", 16, "--record", path),
+        *("--largest", 8, "--repeats", 1, "--seconds", 1, "--task-items", 16),
+        *("--results", tmp_path, "--minutes", 30),
     )
-    rows = json.loads(path.read_text())["cells"]
+    rows = json.loads((tmp_path / "gpu.json").read_text())["cells"]
     assert {row["arm"] for row in rows} == set(ARMS)
     assert all(row["same"] for row in rows if row["arm"] != "e2")
 
@@ -100,7 +86,7 @@ def test_the_sweep_of_a_gpu_runs_on_a_processor_and_goes_on_where_it_ended(bare,
     options = (
         *("--device", "cpu", "--size", 32, "--width", 64, "--layers", 2, "--networks", "heavy"),
         *("--arms", "b", "d", "e0", "--without", "--tasks", 2, "--chunks", 4, "--budgets", 16),
-        *("--largest", 4, "--repeats", 1, "--seconds", 0.5, "--record", path),
+        *("--largest", 4, "--repeats", 1, "--seconds", 0.5, "--results", tmp_path),
     )
     measure(bare, "bench_gpu", *options)
     record = json.loads(path.read_text())

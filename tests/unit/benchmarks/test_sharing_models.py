@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from benchmarks.sharing import frames
+from benchmarks.sharing import bench_gpu, frames
 from benchmarks.sharing.handlers import HeavyModel, SimulatedModel
-from benchmarks.sharing.workloads import heavy, light
+from benchmarks.sharing.workloads import heavy, light, yolov3
 from carpool.vision.handler import LoadContext, handler_class
 
 pytestmark = pytest.mark.torch
@@ -45,6 +48,20 @@ def test_a_network_fed_with_float32_finds_what_it_finds_with_uint8(tmp_path):
     fixed = floats.predict_fixed(torch.from_numpy(bytes_of_floats))
     assert fixed is not None
     assert fixed.counts.tolist() == list(map(len, expected))
+
+
+@pytest.mark.slow
+def test_what_yolov3_finds_on_a_gpu_can_be_told_ahead():
+    """On the frames with the most boxes: what cannot be told ahead is computed twice."""
+    import torch
+
+    with tempfile.TemporaryDirectory() as folder:  # a quarter of a gigabyte, for no longer than now
+        workload = yolov3(Path(folder), bench_gpu.SIZE, bench_gpu.SCORE)
+        model = load(workload.handler, workload.parameters, workload)
+    batch = torch.from_numpy(frames.pool(workload.shape)[[47, 2]])
+    with torch.inference_mode():
+        found = model.predict_fixed(batch)
+    assert min(found.counts.tolist()) > 20
 
 
 def test_the_heavy_model_tells_frames_apart_whatever_batch_they_are_in(pool):

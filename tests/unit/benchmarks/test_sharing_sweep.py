@@ -9,9 +9,8 @@ import pytest
 
 from benchmarks.sharing import sweep as module
 from benchmarks.sharing.cells import Cell
-from benchmarks.sharing.figures import NothingAnswered
+from benchmarks.sharing.figures import NothingAnswered, Result
 from benchmarks.sharing.record import SweepRecord
-from benchmarks.sharing.running import Result
 from benchmarks.sharing.starting import Settings
 from benchmarks.sharing.sweep import Sweep
 from benchmarks.sharing.tasks import ArmFailed, DoesNotFit
@@ -28,12 +27,14 @@ FIGURES |= {"cpu_s_per_1000": 1.0, "wall_s": 30.0}
 def sweep(tmp_path, monkeypatch):
     """A sweep whose cells give what a test puts into `outcomes`, one after the other."""
     outcomes: list[object] = []
+    told: list[bool | None] = []
 
-    def run_cell(cell, workload, settings, pool, best=None):
+    def run_cell(cell, workload, settings, pool, *, best=None, tuned=None):
         outcome = outcomes.pop(0)
+        told.append(tuned)
         if isinstance(outcome, Exception):
             raise outcome
-        return Result(dict(FIGURES), outcome)
+        return Result(FIGURES | {"tuned": True} if cell.arm == "a" else dict(FIGURES), outcome)
 
     monkeypatch.setattr(module, "run_cell", run_cell)
     monkeypatch.setattr(module, "reference_rows", lambda *_: ROWS)
@@ -41,7 +42,7 @@ def sweep(tmp_path, monkeypatch):
     record = SweepRecord(tmp_path / "simulated.json", "simulated", "?", {"seconds": 1})
     workload = simulated(32, SimulatedDevice(), 0.0)
     made = Sweep(record, {"simulated": settings}, {"simulated": workload})
-    made.outcomes = outcomes
+    made.outcomes, made.told = outcomes, told
     return made
 
 
@@ -89,12 +90,27 @@ def test_a_cell_in_which_nothing_is_answered_is_measured_for_longer(sweep):
 def test_nothing_begins_that_would_end_too_late(sweep, monkeypatch):
     clock = [100.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
-    lives = Cell("simulated", "a", 4, 8, 8)
-    sweep.outcomes += [ROWS]
-    # Of (a) nothing is known yet, and a minute supposed; (b) may begin.
-    assert sweep.run([CELL, lives], 1, 110.0) == 1
-    assert [row["arm"] for row in rows(sweep)] == ["b"]
+    # Nothing is known yet: a minute is supposed, two for (a), which is run both ways, and three for
+    # a loop with its trials.
+    cells = [CELL, Cell("simulated", "a", 4, 8, 8), Cell("simulated", "e1")]
+    for until, left, arms in (
+        (159.0, 3, ""),
+        (219.0, 2, "b"),
+        (279.0, 1, "ab"),
+        (280.0, 0, ["a", "b", "e1"]),
+    ):
+        sweep.outcomes[:] = [ROWS]
+        assert sweep.run(cells, 1, until) == left
+        assert [row["arm"] for row in sweep.record._document["cells"]] == list(arms)
     # (b) is known to take half a minute.
     assert sweep.run([CELL], 2, 120.0) == 1
     sweep.outcomes += [ROWS]
     assert sweep.run([CELL], 2, 131.0) == 0
+
+
+def test_what_the_first_run_of_a_cell_found_better_is_told_to_the_others(sweep):
+    sweep.outcomes += [ROWS] * 3
+    lives = Cell("simulated", "a", 4, 8, 8)
+    sweep.run([lives], 2, float("inf"))
+    sweep.run([CELL], 1, float("inf"))
+    assert sweep.told == [None, True, None]

@@ -17,9 +17,12 @@ torch = pytest.importorskip("torch")
 from carpool.errors import ModelError  # noqa: E402 - needs torch
 from carpool.host.arena import Arena, ArenaLayout, SlotFormat, create_arena  # noqa: E402 - as above
 from carpool.host.backends.base import DeviceLost, OutOfMemory  # noqa: E402 - as above
-from carpool.host.backends.cuda import CudaBackend, share_bytes  # noqa: E402 - as above
+from carpool.host.backends.cuda import CudaBackend  # noqa: E402 - as above
+from carpool.host.backends.cuda_share import share_bytes  # noqa: E402 - as above
+from carpool.host.child import _exit_code as exit_code  # noqa: E402 - as above
 from carpool.host.config import HostConfig  # noqa: E402 - as above
 from carpool.host.model_files import ModelPaths  # noqa: E402 - as above
+from carpool.host.termination import ExitCode  # noqa: E402 - as above
 from support.host_fixed_handler import HARD, Looks, Sums, sums  # noqa: E402 - as above
 from support.host_handlers import OUTPUT_ROWS, ROW_WIDTH, SHAPE, make_items  # noqa: E402 - as above
 
@@ -60,6 +63,23 @@ def test_without_a_device_the_device_is_lost_and_named():
         cuda_backend().load(ModelPaths())
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA error: out of memory"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB"),
+    ],
+)
+def test_a_device_that_others_have_filled_for_a_moment_is_tried_again(error, monkeypatch):
+    def full() -> None:
+        raise error
+
+    monkeypatch.setattr(torch.cuda, "init", full)
+    with pytest.raises(OutOfMemory, match="device cuda:0 has no memory left") as raised:
+        cuda_backend().load(ModelPaths())
+    assert exit_code(raised.value) is ExitCode.CRASHED
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_without_a_device_an_arena_is_simply_not_pinned(caplog):
     backend = cuda_backend()
@@ -68,6 +88,56 @@ def test_without_a_device_an_arena_is_simply_not_pinned(caplog):
         backend.attach(memory)
     assert "is not pinned" in caplog.text
     backend.detach(memory)
+
+
+def test_a_size_that_finds_no_memory_is_not_chosen_and_does_not_end_the_load(monkeypatch):
+    """The device is played: what is held is that its error is read, wherever it comes up."""
+    backend = cuda_backend()
+
+    def run(size: int) -> None:
+        if size > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(backend, "run_predict", run)
+    monkeypatch.setattr(backend, "record_shapes", lambda: False)
+    monkeypatch.setattr(backend, "_shortest", lambda size: 1.0)
+    assert backend.paying_batch() == 8
+
+
+def test_sizes_are_compared_as_they_will_run(monkeypatch):
+    """The device is played, as above: recorded before they are timed, and not run otherwise."""
+    backend = cuda_backend()
+    did: list[Any] = []
+
+    def record() -> bool:
+        backend._records = object()
+        did.append("recorded")
+        return True
+
+    monkeypatch.setattr(backend, "record_shapes", record)
+    monkeypatch.setattr(backend, "run_predict", did.append)
+    monkeypatch.setattr(backend, "_shortest", lambda size: did.append("timed") or float(size))
+    assert backend.paying_batch() == 1
+    assert did == ["recorded"] + ["timed"] * len(backend.shapes.sizes)
+
+
+def test_records_that_leave_no_memory_for_predict_are_given_up(monkeypatch, caplog):
+    """The device is played, as above."""
+    backend = cuda_backend(max_batch=4)
+    backend._records = object()
+    asked: list[int] = []
+
+    def run(size: int) -> None:
+        asked.append(size)
+        if backend._records is not None and size == 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(backend, "run_predict", run)
+    with caplog.at_level(logging.WARNING, "carpool.host"):
+        backend.warm_collector()
+    assert backend._records is None
+    assert asked == [4, 4, 2, 1]
+    assert "batches run unrecorded" in caplog.text
 
 
 def made_arena() -> Arena:
@@ -127,6 +197,20 @@ def test_a_batch_of_every_size_is_replayed_from_its_record(without, monkeypatch)
 
 
 @pytest.mark.cuda
+@pytest.mark.parametrize("pays", [4, 64])
+def test_only_sizes_that_pay_stay_recorded(pays, monkeypatch):
+    handler = Sums({})
+    backend = cuda_backend(handler)
+    monkeypatch.setattr(backend, "_shortest", lambda size: float(max(size, pays)))
+    report = backend.load(ModelPaths())
+    assert report.max_batch == pays
+    assert backend._records.sizes == report.shapes.sizes
+    items = make_items(pays, 0)
+    for rows, item in zip(backend.run([items]), items, strict=True):
+        np.testing.assert_array_equal(rows, sums(item))
+
+
+@pytest.mark.cuda
 def test_what_cannot_be_recorded_runs_unrecorded_and_says_so(caplog):
     backend = cuda_backend(Looks({}), max_batch=4)
     with caplog.at_level(logging.WARNING, "carpool.host"):
@@ -158,11 +242,31 @@ def test_the_largest_batch_follows_from_the_share(share):
     wanted = 2 * GIB
     fields = {"memory_bytes": wanted} if share == "bytes" else {"memory_fraction": wanted / total}
     try:
-        backend = cuda_backend(Hungry({}), **fields)
+        # A size is named, so that memory alone decides.
+        backend = cuda_backend(Hungry({}), max_batch=64, **fields)
         report = backend.load(ModelPaths())
         assert 1 < report.max_batch < 32
         assert report.memory.budget == pytest.approx(wanted, abs=1 << 20)
         backend.run([make_items(report.max_batch, 0)])
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, 0)
+
+
+@pytest.mark.cuda
+def test_what_cannot_be_told_ahead_takes_no_memory_that_was_not_there_before_clients_came():
+    try:
+        backend = cuda_backend(Hungry({}), memory_bytes=2 * GIB, max_batch=64)
+        report = backend.load(ModelPaths())
+        with ThreadPoolExecutor(1) as collector:
+            collector.submit(backend.warm_collector).result()
+            reserved = torch.cuda.memory_reserved(0)
+            for size in report.shapes.sizes:
+                items = make_items(size, size)
+                items[0, 0, 0, 0] = HARD
+                launched = backend.launch(backend.stage([items]))
+                rows = collector.submit(backend.collect, launched).result()
+                np.testing.assert_array_equal(rows[0], sums(items[0]))
+            assert torch.cuda.memory_reserved(0) == reserved
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, 0)
 

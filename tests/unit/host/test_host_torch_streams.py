@@ -22,7 +22,7 @@ from carpool.host.backends.base import OutOfMemory  # noqa: E402 - as above
 from carpool.host.backends.cuda import CudaBackend  # noqa: E402 - as above
 from carpool.host.backends.torch_streams import StreamedBackend  # noqa: E402 - as above
 from carpool.host.config import HostConfig  # noqa: E402 - as above
-from carpool.host.launcher import Launcher, Loaded, Outcome  # noqa: E402 - as above
+from carpool.host.launcher import Launcher, Loaded, LoadFailed, Outcome  # noqa: E402
 from carpool.host.memory import ProcessMemory  # noqa: E402 - as above
 from carpool.host.model_files import ModelPaths  # noqa: E402 - as above
 from carpool.host.work import Batch, Part, Request  # noqa: E402 - as above
@@ -99,14 +99,23 @@ def test_only_batches_whose_rows_are_not_known_ahead_are_computed_by_predict(dev
 
 @DEVICES
 def test_what_is_mostly_computed_twice_is_computed_by_predict_alone(device):
+    """One item is enough: all of its batch is computed twice."""
     handler = Sums({})
     backend = loaded(device, handler)
     for _ in range(33):
-        backend.run([first_bytes(8, HARD, HARD)])
+        backend.run([first_bytes(8, HARD)])
     assert not backend.ahead
     del handler.exact[:]
     assert_right(backend.run([first_bytes(5, HARD)]), first_bytes(5, HARD))
-    assert handler.exact == [5]
+    assert handler.exact == [backend.shapes.padded(5)]
+
+
+@DEVICES
+def test_what_is_seldom_computed_twice_stays_ahead(device):
+    backend = loaded(device)
+    for number in range(65):
+        backend.run([first_bytes(8, *[HARD] * (number % 9 == 0))])
+    assert backend.ahead
 
 
 @DEVICES
@@ -217,6 +226,56 @@ def batch_of(items: np.ndarray) -> Batch:
     return Batch([Part(request, 0, len(items))])
 
 
+class Threads(Sums):
+    """Remembers which thread calls `predict` for how many items. Parameters: `raises` in which."""
+
+    def predict(self, batch: Any) -> Any:
+        name = threading.current_thread().name
+        self._parameters.setdefault("calls", []).append((name, len(batch)))
+        if name == self._parameters.get("raises"):
+            raise RuntimeError("no plan")
+        return super().predict(batch)
+
+
+def launching(backend: StreamedBackend) -> tuple[Launcher, SimpleQueue[Any]]:
+    posted: SimpleQueue[Any] = SimpleQueue()
+    launcher = Launcher(backend, posted.put)
+    launcher.start(ModelPaths)
+    return launcher, posted
+
+
+@DEVICES
+@pytest.mark.parametrize("without", [(), ("overlap",)])
+def test_before_clients_come_the_collector_has_computed_every_size(device, without):
+    told: dict[str, Any] = {}
+    backend = made(device, Threads(told), batch_sizes=(2, 4, 8), without=without)
+    _, posted = launching(backend)
+    assert isinstance(posted.get(timeout=60), Loaded)
+    collector = "launcher" if without else "collector"
+    assert [call for call in told["calls"] if call[0] == collector][-3:] == [
+        (collector, size) for size in (8, 4, 2)
+    ]
+
+
+def test_a_collector_that_cannot_compute_is_found_before_clients_come():
+    _, posted = launching(made("cpu", Threads({"raises": "collector"})))
+    failed = posted.get(timeout=30)
+    assert isinstance(failed, LoadFailed)
+    assert "no plan" in str(failed.error)
+
+
+@DEVICES
+def test_where_the_launcher_alone_computes_the_collector_is_not_warmed_up(device):
+    class Only(Threads):
+        def predict_fixed(self, batch: Any) -> None:
+            return None
+
+    told: dict[str, Any] = {}
+    _, posted = launching(made(device, Only(told)))
+    assert isinstance(posted.get(timeout=60), Loaded)
+    assert {name for name, _ in told["calls"]} == {"launcher"}
+
+
 @pytest.mark.parametrize("without", [(), ("overlap",)])
 def test_while_one_batch_is_collected_the_next_is_launched(without):
     """The second is launched although nobody has collected the first; without overlap it is not."""
@@ -236,9 +295,7 @@ def test_while_one_batch_is_collected_the_next_is_launched(without):
             return super().collect(running)
 
     backend = Observed(Sums({}), HostConfig(handler="", max_batch=8, without=without), 1)
-    posted: SimpleQueue[Any] = SimpleQueue()
-    launcher = Launcher(backend, posted.put)
-    launcher.start(ModelPaths)
+    launcher, posted = launching(backend)
     assert isinstance(posted.get(timeout=30), Loaded)
     started.set()
     batches = [first_bytes(5), first_bytes(6)]

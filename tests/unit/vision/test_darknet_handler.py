@@ -61,6 +61,13 @@ def batch():
     return np.random.default_rng(17).integers(0, 256, (4, 64, 32, 3), dtype=np.uint8)
 
 
+def in_order_of(expected, rows):
+    """The rows in the order of those expected: a GPU may swap scores that are next to equal."""
+    nearest = [int(np.abs(rows - row).max(axis=1).argmin()) for row in np.asarray(expected)]
+    assert sorted(nearest) == list(range(len(rows)))
+    return rows[nearest]
+
+
 def test_importing_and_building_it_needs_no_torch():
     program = f"""
 import sys
@@ -87,7 +94,8 @@ def test_rows_are_those_of_a_second_implementation_best_first(context, batch):
         assert rows.dtype == np.float32
         # Some pass and some do not, or this test would show nothing.
         assert 5 < len(expected) < sum(box.score > 0.008 for box in boxes) < len(boxes)
-        np.testing.assert_allclose(rows, expected, rtol=1e-4, atol=1e-3)
+        assert (np.diff(rows[:, 4]) <= 0).all()
+        np.testing.assert_allclose(in_order_of(expected, rows), expected, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.torch

@@ -2,7 +2,8 @@
 
 Started by the supervisor only, which holds the listening socket. It reports on a pipe, a JSON
 object a line: {"alive": …} as long as its event loop turns, {"ready": …} once, or {"failed": …} as
-its last words; the exit code says what the supervisor should do about it.
+its last words, with {"without": …} where the next child should leave something out; the exit code
+says what the supervisor should do about it.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ import socket
 import sys
 import traceback
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 from carpool.errors import CarpoolError
-from carpool.host.backends.base import DeviceLost, LoadReport
+from carpool.host.backends.base import DeviceLost, LoadReport, ProcessSpoiled
 from carpool.host.backends.choose import build_backend
-from carpool.host.config import HostConfig
+from carpool.host.config import HostConfig, Idea
 from carpool.host.dispatcher import Hung
 from carpool.host.process import die_with
 from carpool.host.server import Identity, Idle, Server
@@ -53,9 +55,12 @@ class Report:
         """Why this process ends."""
         reason = error.reason if isinstance(error, CarpoolError) else type(error).__name__
         trace = "".join(traceback.format_exception(error))
-        self._write(
-            {"failed": {"reason": reason, "message": str(error)[:2000], "traceback": trace[-3000:]}}
-        )
+        last_words: dict[str, Any] = {
+            "failed": {"reason": reason, "message": str(error)[:2000], "traceback": trace[-3000:]}
+        }
+        if isinstance(error, ProcessSpoiled) and error.without is not None:
+            last_words["without"] = error.without
+        self._write(last_words)
 
     def _write(self, line: dict[str, Any]) -> None:
         os.write(self._descriptor, json.dumps(line).encode() + b"\n")
@@ -87,6 +92,7 @@ def main(arguments: list[str]) -> NoReturn:
 
 def _serve(options: argparse.Namespace, report: Report) -> NoReturn:
     config = HostConfig.read(options.config)
+    config = replace(config, without=tuple(sorted({*config.without, *options.without})))
     sys.path[:0] = config.python_path
     backend = build_backend(config, options.generation)
     listener = socket.socket(fileno=options.listen_fd)
@@ -112,6 +118,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--lock-fd", type=int, required=True)
     parser.add_argument("--host-id", required=True)
     parser.add_argument("--generation", type=int, required=True)
+    parser.add_argument("--without", choices=get_args(Idea), action="append", default=[])
     return parser.parse_args(arguments)
 
 

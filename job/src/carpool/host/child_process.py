@@ -30,6 +30,7 @@ class ChildProcess:
         ready_at: when it said that the model is loaded, seconds, monotonic; None before.
         alive_at: when it last said anything; None before its first word.
         failed: its last words, if it had any.
+        without: what the next child should leave out, as these say; None for nothing.
     """
 
     def __init__(self, pid: int, pipe: int) -> None:
@@ -38,6 +39,7 @@ class ChildProcess:
         self.ready_at: float | None = None
         self.alive_at: float | None = None
         self.failed: Termination | None = None
+        self.without: str | None = None
         self._unread = b""
 
     def read(self) -> bool:
@@ -79,6 +81,7 @@ class ChildProcess:
             self.ready_at = time.monotonic()
         if "failed" in said:
             self.failed = Termination(**said["failed"])
+            self.without = said.get("without")
 
 
 def _log_tail(size: int = 1500) -> str:

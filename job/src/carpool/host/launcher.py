@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, NamedTuple
@@ -132,8 +133,6 @@ class Launcher:
         The threads are daemons: a host that ends does not wait for its device.
         """
         self._thread("launcher", lambda: self._load_and_launch(find_model))
-        if self._backend.depth > 1:
-            self._thread("collector", self._collect_all)
 
     def _launch_all(self) -> None:
         while True:
@@ -157,6 +156,7 @@ class Launcher:
         try:
             model = find_model()
             report = self._backend.load(model)
+            self._start_collector()
             model.check_unchanged()
         except Exception as error:  # noqa: BLE001 - reported, and judged by its type
             self._post(LoadFailed(error))
@@ -165,6 +165,31 @@ class Launcher:
         for lane in range(1, self._backend.lanes):
             self._thread(f"launcher {lane}", self._launch_all)
         self._launch_all()
+
+    def _start_collector(self) -> None:
+        """Start the thread that collects, where it is another than this, and wait until it is warm.
+
+        Raises:
+            Exception: what it met.
+        """
+        if self._backend.depth == 1:
+            self._backend.warm_collector()
+            return
+        warm: Future[None] = Future()
+
+        def run() -> None:
+            try:
+                self._backend.warm_collector()
+            except BaseException as error:
+                warm.set_exception(error)
+                if isinstance(error, Exception):
+                    return  # the launcher tells it
+                raise
+            warm.set_result(None)
+            self._collect_all()
+
+        self._thread("collector", run)
+        warm.result()
 
     def _launch(self, job: _Job) -> None:
         begun = time.monotonic()

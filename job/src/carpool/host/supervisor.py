@@ -69,6 +69,7 @@ class Supervisor:
         self._leash = leash
         self._host_id = uuid.uuid4().hex
         self._generation = 0
+        self._without: set[str] = set()
         self._policy = RestartPolicy()
         self._selector = selectors.DefaultSelector()
         self._child: ChildProcess | None = None
@@ -181,6 +182,7 @@ class Supervisor:
             *("--lock-fd", str(lock)),
             *("--host-id", self._host_id),
             *("--generation", str(self._generation)),
+            *(word for idea in sorted(self._without) for word in ("--without", idea)),
         ]
         defaults = (*_STOP_SIGNALS, signal.SIGCHLD, signal.SIGPIPE)
         # In a process group of its own, which ends with it.
@@ -226,6 +228,9 @@ class Supervisor:
         if code == ExitCode.IDLE:
             self._stopping = "nobody needs it"
             return
+        if child.without is not None:
+            _LOG.warning("from now on without %s", child.without)
+            self._without.add(child.without)
         served = None if child.ready_at is None else time.monotonic() - child.ready_at
         delay = self._policy.died(served)
         if code == ExitCode.PERMANENT:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carpool.host.arena import SlotFormat
-from carpool.host.config import HostConfig
+from carpool.host.config import HostConfig, Idea
 from carpool.host.memory import MemoryUse
 from carpool.host.model_files import ModelPaths
 from carpool.host.shapes import BatchShapes
@@ -44,7 +44,15 @@ DEVICE_ERRORS = ("CUDA error", "CUDA driver error", "cudaError")
 
 
 class ProcessSpoiled(BaseException):
-    """The device refuses this process from now on; a new process may do better."""
+    """The device refuses this process from now on; a new process may do better.
+
+    Attributes:
+        without: what the next process should leave out, since it spoiled this one.
+    """
+
+    def __init__(self, message: str, without: Idea | None = None) -> None:
+        super().__init__(message)
+        self.without = without
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +116,13 @@ class Backend(ABC):
 
         Raises:
             ModelError: the model cannot be loaded or does not keep its contract.
+        """
+
+    def warm_collector(self) -> None:  # noqa: B027 - for devices that need it
+        """Do once what `collect` may have to do, after `load` and in the thread that collects.
+
+        Raises:
+            OutOfMemory, DeviceLost, Exception: as `collect`.
         """
 
     def free_memory(self) -> None:  # noqa: B027 - for devices that need it

@@ -12,7 +12,6 @@ included; recording happens before clients are served, by the launcher thread al
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -24,7 +23,9 @@ from numpy.typing import NDArray
 from carpool.errors import ModelError
 from carpool.host.backends.base import DeviceLost, LoadReport, OutOfMemory, ProcessSpoiled
 from carpool.host.backends.cuda_graphs import RecordedBatches
-from carpool.host.backends.device_errors import says_device_error
+from carpool.host.backends.cuda_share import DeviceShare
+from carpool.host.backends.device_errors import says_device_error, says_no_memory
+from carpool.host.backends.paying import paying_size
 from carpool.host.backends.pinning import PinnedArenas
 from carpool.host.backends.torch_streams import StreamedBackend
 from carpool.host.config import HostConfig
@@ -35,11 +36,6 @@ from carpool.vision.handler import FixedRows, Handler, LoadContext
 _LOG = logging.getLogger("carpool.host")
 
 _cuda: Any = torch.cuda  # most of it has no types
-_MOST_CONTEXT = 1 << 30
-"""Of what a device has in use beside torch's allocator, so much may be this process's context and
-libraries. On a GPU of its own that is all of it; beside others it cannot be told whose it is."""
-_PAYS = 0.99
-"""A larger batch is worth its latency if an item of it takes at most so much of the time."""
 _TRIALS = 3
 
 
@@ -49,16 +45,17 @@ class CudaBackend(StreamedBackend):
     def __init__(self, handler: Handler, config: HostConfig, generation: int) -> None:
         """Take what is to be run; see `Backend`."""
         super().__init__(handler, config, generation)
-        self._budget_bytes: int | None = None
-        self._context_bytes = 0
+        self._share = DeviceShare(self.device)
         self._arenas = PinnedArenas(self.device)
         self._records: RecordedBatches | None = None
+        self._unrecordable = False
 
     def load_model(self, context: LoadContext) -> None:
         """Take the device and its share of the memory, then load.
 
         Raises:
             DeviceLost: there is no such device, or it cannot be used.
+            OutOfMemory: others have taken all of it; they may give it back.
             ModelError: torch was built without CUDA, or the share holds no more than what CUDA
                 itself takes, or not the model.
         """
@@ -70,10 +67,14 @@ class CudaBackend(StreamedBackend):
         try:
             _cuda.init()
             _cuda.set_device(self.device.index or 0)
-            self._take_share()
+            self._share.take(self.config)
         except ModelError:
             raise
         except Exception as error:
+            if says_no_memory(error):
+                raise OutOfMemory(
+                    f"device {self.device} has no memory left for CUDA itself: {error}"
+                ) from error
             raise DeviceLost(f"device {self.device} cannot be used: {error}") from error
         # Batches have few shapes, so that trying the algorithms once for each pays.
         torch.backends.cudnn.benchmark = not self.config.deterministic
@@ -100,7 +101,7 @@ class CudaBackend(StreamedBackend):
 
     def memory_budget(self) -> int | None:
         """The share that was taken at load."""
-        return self._budget_bytes
+        return self._share.budget
 
     def begin_peak(self) -> None:
         """Count the peak of torch's allocator from here, without what it keeps from earlier."""
@@ -109,7 +110,7 @@ class CudaBackend(StreamedBackend):
 
     def peak_bytes(self) -> int:
         """Most memory since then, of torch's allocator and of CUDA itself."""
-        return self._context_bytes + torch.cuda.max_memory_reserved(self.device)
+        return self._share.peak_bytes()
 
     def free_memory(self) -> None:
         """Have the allocator return the blocks that nothing uses."""
@@ -121,26 +122,47 @@ class CudaBackend(StreamedBackend):
         # cuDNN remembers its choices for each thread; the collector, which rarely computes, would
         # make them anew in the middle of the work.
         torch.backends.cudnn.benchmark = False
-        # Kernels were loaded, and graphs made, outside of torch's allocator.
-        self._bound_allocator()
+        self._share.bound()  # the last time: what `warm_collector` finds is what there is
         return report
+
+    def warm_collector(self) -> None:
+        """As any device's; its memory must be there beside the records, or these are given up."""
+        if self._is_warm():
+            return
+        _LOG.warning("batches run unrecorded: beside their records there is no memory for predict")
+        self._records = None
+        self.free_memory()
+        super().warm_collector()
+
+    def _is_warm(self) -> bool:
+        """Whether the collector could compute all sizes; False where only records are in its way.
+
+        Raises:
+            OutOfMemory: there are none.
+        """
+        try:
+            super().warm_collector()
+        except OutOfMemory:
+            if self._records is None:
+                raise
+            return False
+        return True
 
     def paying_batch(self) -> int:
         """The smallest size whose items take hardly longer than those of larger ones."""
         if self.config.max_batch is not None or self.config.batch_sizes:
             return self.max_batch
-        chosen, best = self.max_batch, math.inf
-        for size in reversed(self.shapes.sizes):
-            seconds = self._item_seconds(size)
-            if _PAYS * seconds > best:
-                break  # smaller ones pay even less, and each costs time to be tuned
-            chosen, best = size, min(best, seconds)
-        return chosen
+        # Launched one by one, operations of small batches take longer to launch than to run.
+        self.record_shapes()
+        return paying_size(self.shapes.sizes, self._item_seconds)
 
     def record_shapes(self) -> bool:
         """Record a graph for every size, as far as memory reaches."""
+        if self._records is not None and self._records.sizes == self.shapes.sizes:
+            return True  # as they were when sizes were compared
+        self._records = None
         self.free_memory()
-        if "cuda_graphs" in self.config.without:
+        if "cuda_graphs" in self.config.without or self._unrecordable:
             return super().record_shapes()
         records = RecordedBatches(self.handler.input_shape, self.device, self.compute_stream)
         while (recorded := self._recorded(records)) is None:
@@ -160,25 +182,22 @@ class CudaBackend(StreamedBackend):
         try:
             with self.errors():
                 super().record_shapes()
+                # Kernels were loaded, and graphs are made, outside of torch's allocator.
+                self._share.bound()
                 if not records.record(self.handler.predict_fixed, self.shapes.sizes):
                     return False
+                self._share.bound()
                 # What cannot be told ahead is computed beside the records.
-                self.run_unrecorded(self.max_batch)
+                self.run_predict(self.max_batch)
         except OutOfMemory:
             return None
         except RuntimeError as error:
             # A program that looks at values cannot be recorded, and runs all the same.
             _LOG.warning("batches run unrecorded: %s", error)
+            self._unrecordable = True
             records.forget()
             return False
         return True
-
-    def run_unrecorded(self, size: int) -> None:
-        """Run `predict` on a black batch, and wait for it."""
-        items = self._black(size)
-        with torch.inference_mode(), _cuda.stream(self.compute_stream):
-            self.handler.predict(items)
-            self.compute_stream.synchronize()
 
     def predict_now(self, items: torch.Tensor) -> FixedRows | Sequence[Any]:
         """Replay the record of this size, where there is one."""
@@ -222,45 +241,23 @@ class CudaBackend(StreamedBackend):
         _, peak = super()._timed(items)
         return self.grey_seconds(items), peak
 
-    def _take_share(self) -> None:
-        """See what the device has, and bound torch's allocator."""
-        # A convolution loads cuDNN, so that it is counted.
-        tiny = torch.zeros(1, 8, 8, 8, device=self.device)
-        torch.nn.functional.conv2d(tiny, tiny)
-        torch.cuda.synchronize(self.device)
-        self._budget_bytes = share_bytes(self.config, torch.cuda.mem_get_info(self.device)[1])
-        self._bound_allocator()
-
-    def _bound_allocator(self) -> None:
-        """Let torch's allocator have the host's share less what CUDA itself takes now.
+    def _item_seconds(self, size: int) -> float:
+        """The device's time for an item in a batch of so many, copies left out.
 
         Raises:
-            ModelError: nothing is left.
+            OutOfMemory: there is no memory for it.
         """
-        free, total = torch.cuda.mem_get_info(self.device)
-        outside = total - free - torch.cuda.memory_reserved(self.device)
-        self._context_bytes = max(self._context_bytes, min(outside, _MOST_CONTEXT))
-        if self._budget_bytes is None:
-            return
-        room = self._budget_bytes - self._context_bytes
-        if room <= 0:
-            raise ModelError(
-                f"the host's share of {self.device_name()} is {self._budget_bytes >> 20} MiB, of "
-                f"which CUDA itself takes {self._context_bytes >> 20} (spec.gpu.memory)"
-            )
-        torch.cuda.set_per_process_memory_fraction(min(1.0, room / total), self.device)
+        self.free_memory()  # of a size that was tried before, and may not have fitted
+        with self.errors():
+            if self._records is None:
+                self.run_predict(size)  # in which cuDNN tries its algorithms
+            return self._shortest(size) / size
 
-    def _black(self, size: int) -> torch.Tensor:
-        """A batch of so many black items on the device."""
-        shape = (size, *self.handler.input_shape)
-        return torch.zeros(shape, dtype=torch.uint8, device=self.device)
-
-    def _item_seconds(self, size: int) -> float:
-        """The device's time for an item in a batch of so many, copies left out."""
-        self.run_unrecorded(size)
-        items = self._black(size)
+    def _shortest(self, size: int) -> float:
+        """Seconds of the device for the fastest of a few batches."""
         times = []
-        with self.errors(), torch.inference_mode(), _cuda.stream(self.compute_stream):
+        with torch.inference_mode(), _cuda.stream(self.compute_stream):
+            items = self.black(size)
             for _ in range(_TRIALS):
                 begun, ended = (_cuda.Event(enable_timing=True) for _ in range(2))
                 begun.record(self.compute_stream)
@@ -268,16 +265,7 @@ class CudaBackend(StreamedBackend):
                 ended.record(self.compute_stream)
                 ended.synchronize()
                 times.append(float(begun.elapsed_time(ended)) / 1e3)
-        return min(times) / size
-
-
-def share_bytes(config: HostConfig, total: int) -> int | None:
-    """The host's share of a device that has `total` bytes; None for no bound."""
-    if config.memory_bytes is not None:
-        return min(config.memory_bytes, total)
-    part = config.memory_fraction
-    # The whole of it is no bound: torch counts in parts of it, and would stop short of the end.
-    return None if part is None or part == 1 else int(part * total)
+        return min(times)
 
 
 def _answers(device: torch.device) -> bool:

@@ -18,6 +18,8 @@ from typing import Any
 
 import torch
 
+from carpool.host.backends.base import ProcessSpoiled
+from carpool.host.backends.device_errors import says_no_memory
 from carpool.vision.handler import FixedRows
 
 _cuda: Any = torch.cuda  # most of it has no types
@@ -49,6 +51,11 @@ class RecordedBatches:
         self._records: dict[int, _Record] = {}
         self._input = torch.empty(0)
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The sizes that are recorded, in ascending order."""
+        return tuple(sorted(self._records))
+
     def record(self, predict: Predict, sizes: Sequence[int]) -> bool:
         """Record batches of these sizes, in ascending order.
 
@@ -57,6 +64,7 @@ class RecordedBatches:
 
         Raises:
             RuntimeError: no memory, or the function does what cannot be recorded; call `forget`.
+            ProcessSpoiled: the same was only found by the device.
         """
         self._input = torch.zeros(
             (sizes[-1], *self._item_shape), dtype=torch.uint8, device=self._device
@@ -93,7 +101,7 @@ class RecordedBatches:
 
         Raises:
             RuntimeError: the function waits for the device. A record that fails for that reason
-                spoils torch's allocator in some releases (pytorch#180395), so it is found before.
+                spoils torch's allocator, so it is found before; see `_record`.
         """
         for _ in range(_REHEARSALS):
             if predict(items) is None:
@@ -104,6 +112,14 @@ class RecordedBatches:
         return True
 
     def _record(self, predict: Predict, items: torch.Tensor, pool: Any) -> _Record:
+        """Record one batch.
+
+        Raises:
+            RuntimeError: no memory, and whatever the function raises.
+            ProcessSpoiled: the device ended the recording. torch's allocator, up to release 2.11,
+                then goes on as if it was still under way (`CUDAGraph::capture_end`,
+                pytorch#180395), and nothing that this process frees comes back.
+        """
         graph = _cuda.CUDAGraph()
         failed: BaseException | None = None
         try:
@@ -117,10 +133,12 @@ class RecordedBatches:
                 except BaseException as error:
                     failed = error
                     raise
-        except RuntimeError:
-            if failed is not None:
-                raise failed from None  # ending a record that failed fails too, and would hide it
-            raise
+        except RuntimeError as error:
+            if failed is None or (failed is not error and not says_no_memory(failed)):
+                raise ProcessSpoiled(
+                    f"a batch cannot be recorded: {failed or error}", "cuda_graphs"
+                ) from error
+            raise failed from None  # ending a record that found no memory may fail, and hide it
         if found is None:
             raise RuntimeError("predict_fixed gave rows in a rehearsal, and none now")
         return _Record(graph, found)

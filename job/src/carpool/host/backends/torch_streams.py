@@ -26,6 +26,7 @@ from carpool.errors import HandlerError
 from carpool.host.backends.base import Items
 from carpool.host.backends.device_errors import device_errors
 from carpool.host.backends.handler_backend import check_fixed, check_rows
+from carpool.host.backends.places import Place
 from carpool.host.backends.torch import TorchBackend, to_host
 from carpool.host.config import HostConfig
 from carpool.vision.handler import UNKNOWN, FixedRows, Handler, LoadContext, Rows
@@ -33,58 +34,8 @@ from carpool.vision.handler import UNKNOWN, FixedRows, Handler, LoadContext, Row
 _LOG = logging.getLogger("carpool.host")
 
 _WATCHED_ITEMS = 256
-_MOST_UNKNOWN = 1 / 8
+_MOST_TWICE = 1 / 8
 """Where of so many items a larger part is computed twice, `predict_fixed` is not worth its time."""
-
-
-class Place:
-    """Where one batch is: its items on the device, its rows there and in main memory.
-
-    Attributes:
-        items: uint8 [n, *item_shape] on the device.
-        uploaded, computed, downloaded: events of the batch that has this place.
-    """
-
-    def __init__(self, items: torch.Tensor, events: Sequence[Any]) -> None:
-        self.items = items
-        self.uploaded, self.computed, self.downloaded = events
-        self._leaving: FixedRows | None = None
-        self._arriving: FixedRows | None = None
-
-    def leave(self, found: FixedRows) -> FixedRows:
-        """Copy rows to where the device's next batch does not write (compute stream)."""
-        if self._leaving is None or not _alike(found, self._leaving):
-            self._leaving = self._room(found)
-        return _copied(found, self._leaving)
-
-    def arrive(self, left: FixedRows) -> FixedRows:
-        """Copy them to main memory (download stream); complete when the stream has done it."""
-        if self._arriving is None or not _alike(left, self._arriving):
-            self._arriving = self._room(left, device="cpu", pin_memory=left.rows.is_cuda)
-        return _copied(left, self._arriving)
-
-    def _room(self, like: FixedRows, **options: Any) -> FixedRows:
-        def room(tensor: torch.Tensor) -> torch.Tensor:
-            shape = (len(self.items), *tensor.shape[1:])
-            return torch.empty(shape, dtype=tensor.dtype, **({"device": tensor.device} | options))
-
-        return FixedRows(room(like.rows), room(like.counts))
-
-
-def _alike(found: FixedRows, room: FixedRows) -> bool:
-    """Whether rows of any number of items, of this many rows each, have this room."""
-    return bool(
-        found.rows.shape[1:] == room.rows.shape[1:] and found.counts.dtype == room.counts.dtype
-    )
-
-
-def _copied(source: FixedRows, room: FixedRows) -> FixedRows:
-    """Begin to copy into the first part of a larger room; that part."""
-    count = len(source.rows)
-    return FixedRows(
-        room.rows[:count].copy_(source.rows, non_blocking=True),
-        room.counts[:count].copy_(source.counts, non_blocking=True),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +78,7 @@ class StreamedBackend(TorchBackend):
         # `predict` is for one thread at a time, and the collector may need it too.
         self._predicting = threading.Lock()
         self.ahead = True
-        self._seen = self._unknown = 0
+        self._seen = self._twice = 0
 
     def load_model(self, context: LoadContext) -> None:
         """Load, and make the streams."""
@@ -143,6 +94,26 @@ class StreamedBackend(TorchBackend):
         self._places.clear()
         self._places.extend(self._new_place(self.max_batch) for _ in range(self.depth))
         return False
+
+    def warm_collector(self) -> None:
+        """Run `predict` for each size: cuDNN and cuBLAS have plans and memory by thread."""
+        if not self.ahead:
+            return  # then the launcher alone calls it
+        for size in reversed(self.shapes.sizes or (self.max_batch,)):
+            with self.errors():
+                self.run_predict(size)
+
+    def run_predict(self, size: int) -> None:
+        """Run `predict` on a batch of black items, and wait for it."""
+        stream = self._module.stream(self.compute_stream)
+        with torch.inference_mode(), self._predicting, stream:
+            self.handler.predict(self.black(size))
+            self._module.synchronize()
+
+    def black(self, size: int) -> torch.Tensor:
+        """A batch of so many black items on the device."""
+        shape = (size, *self.handler.input_shape)
+        return torch.zeros(shape, dtype=torch.uint8, device=self.device)
 
     def new_stream(self) -> Any:
         """A stream of the device."""
@@ -244,7 +215,7 @@ class StreamedBackend(TorchBackend):
                 f"expected 0 to {most}, or {UNKNOWN} for what it cannot tell"
             )
         unknown = sum(count == UNKNOWN for count in counts)
-        self._watch(items, unknown)
+        self._watch(items, items if unknown else 0)
         exact: Sequence[Any] = ()
         if unknown:
             # All of the batch: its shape was proven to fit, and with one shape for all batches an
@@ -259,20 +230,20 @@ class StreamedBackend(TorchBackend):
             for index, count in enumerate(counts)
         ]
 
-    def _watch(self, items: int, unknown: int) -> None:
+    def _watch(self, items: int, twice: int) -> None:
         """Give `predict_fixed` up where it does not pay."""
         self._seen += items
-        self._unknown += unknown
+        self._twice += twice
         if self._seen < _WATCHED_ITEMS:
             return
-        if self._unknown > _MOST_UNKNOWN * self._seen:
+        if self._twice > _MOST_TWICE * self._seen:
             _LOG.info(
                 "of %d items %d were computed twice: predict_fixed is not used any more",
                 self._seen,
-                self._unknown,
+                self._twice,
             )
             self.ahead = False
-        self._seen = self._unknown = 0
+        self._seen = self._twice = 0
 
     def _free_place(self, size: int) -> Place:
         """A place for so many items: of an earlier batch, or a new one."""
