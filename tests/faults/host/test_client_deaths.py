@@ -95,7 +95,11 @@ class Watcher:
 
     def sees(self, condition: Callable[[Holdings], bool]) -> bool:
         """Whether the host comes to a state; each question gives its event loop a turn."""
-        return any(condition(self.holdings()) for _ in range(300))
+        deadline = time.monotonic() + PATIENCE
+        while not condition(self.holdings()):
+            if time.monotonic() > deadline:
+                return False
+        return True
 
 
 @pytest.fixture
