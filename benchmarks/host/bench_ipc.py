@@ -196,7 +196,7 @@ def _others(size: str, folder: Path) -> Iterator[Cell]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--seconds", type=float, default=0.35, help="of one measurement, about")
     options = parser.parse_args()
     record = Record(

@@ -41,7 +41,8 @@ It does not say how many items a request has and how many are outstanding, so ea
 against it by itself. With one of one, an item pays alone for every wake-up and for a batch. Tasks
 send requests of up to 16 items or 8 MB, whose items share both; and they send them as far as the
 credits reach, so that requests share them, too. A batch of several requests' items is put together
-by copying them, which costs 1.2 MB more than the way does; items of 3 KB show that way without it.
+by copying them: on a CPU, 1.2 MB of that cost more than the whole way, which items of 3 KB show
+without it. A GPU fetches each item from where it lies.
 """
 
 _SCHEDULING = """\
