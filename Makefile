@@ -69,7 +69,7 @@ test-cuda: ## Run the tests of a GPU (minutes); needs neither Spark nor Java (CU
 
 .PHONY: integration
 integration: setup ## Run the tests on a real Kubernetes API server (the first time builds it: minutes)
-	@$(BIN)/python -m pytest -n 0 -m "not faults" tests/integration
+	@$(BIN)/python -m pytest -m "not faults" tests/integration
 
 .PHONY: apiserver
 apiserver: setup ## Start such an API server in the foreground, for kubectl; Ctrl-C ends it

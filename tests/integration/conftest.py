@@ -1,4 +1,4 @@
-"""Fixtures of the tests on a real API server: one for the whole run, in this process."""
+"""Fixtures of the tests on a real API server, of which each process of pytest has its own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def plane() -> Iterator[ControlPlane]:
-    """A control plane. Under pytest-xdist each worker would have its own."""
+    """A control plane: etcd, kube-apiserver, kube-controller-manager."""
     with control_plane(find_binaries()) as running:
         yield running
 

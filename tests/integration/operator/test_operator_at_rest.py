@@ -13,6 +13,7 @@ from support.operator_process import operator
 from support.played_cluster import PlayedCluster, always
 from support.watching import await_matching, await_object, condition
 
+GPU_NODES = "/apis/carpool.dev/v1alpha1/gpunodes"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
 
 
@@ -81,6 +82,8 @@ def test_nothing_is_written_while_nothing_changes(
     api, cluster, jobs_namespace, tmp_path, driver_endpoint
 ):
     jobs = played.jobs_path(jobs_namespace)
+    # Of tests before this one: that an agent is silent is written, once, when it has been for long.
+    api.delete(GPU_NODES)
     large = {"executor": {"cores": 200, "memory": "1Gi"}}
     with (
         operator(
