@@ -10,23 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 Found = TypeVar("Found")
 
 
-class LaneThreads:
+class LaneThreads(ExitStack):
     """Threads by number, each there from its first work to the end of the block."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._threads: list[ThreadPoolExecutor] = []
-        self._stack = ExitStack()
 
     def begin(self, number: int, work: Callable[[], Found]) -> Future[Found]:
         """Have a thread work, after what it was given before."""
         while len(self._threads) <= number:
-            self._threads.append(self._stack.enter_context(ThreadPoolExecutor(1)))
+            self._threads.append(self.enter_context(ThreadPoolExecutor(1)))
         return self._threads[number].submit(work)
 
     def all(self, works: Sequence[Callable[[], Found]]) -> list[Found]:
@@ -38,14 +37,3 @@ class LaneThreads:
         begun = [self.begin(number, work) for number, work in enumerate(works)]
         wait(begun)
         return [each.result() for each in begun]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stack.close()
