@@ -53,7 +53,7 @@ WAYS = {
     "pickle pipe": "multiprocessing.connection",
     "gRPC": "grpcio over a Unix socket, bytes",
 }
-SMALL_SHAPES = {"3 KB": (32, 32, 3)}
+_ALL_SHAPES = SHAPES | {"3 KB": (32, 32, 3)}
 _SLOT_WAYS = {
     "carpool, decoded in place": {"write": False},
     "carpool, written once": {"write": True},
@@ -161,8 +161,7 @@ def _carpool(size: str, stack: ExitStack) -> Iterator[Cell]:
 
 def _demanding(demand: Demand, stack: ExitStack) -> Cell:
     settings = {} if demand.full else {"request_items": 1}
-    shape = (SHAPES | SMALL_SHAPES)[demand.size]
-    host = stack.enter_context(serving(REFERENCE, shape, **settings))
+    host = stack.enter_context(serving(REFERENCE, _ALL_SHAPES[demand.size], **settings))
     cell = _asking(host, demand, demand.size, wait=demand.outstanding == _ALONE)
     if demand.full:
         cell.items = ipc_ways.items_of_a_request(host)
@@ -234,7 +233,7 @@ def main() -> None:
     for cell in cells:
         figures = {
             "size": cell.size,
-            "bytes": int(np.prod((SHAPES | SMALL_SHAPES)[cell.size])),
+            "bytes": int(np.prod(_ALL_SHAPES[cell.size])),
             "requests": requests[cell.way, cell.size],
             "cpu_ms": spread(cell.cpu_ms),
             "wall_ms": spread(cell.wall_ms),

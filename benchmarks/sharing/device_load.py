@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Iterable
 from statistics import fmean
 from typing import Any
 
+from benchmarks.sharing.nvidia_smi import command
 from benchmarks.sharing.workloads import Target
 
-_PROGRAM = "nvidia-smi"
 _EVERY_MS = 200
 _QUERY = ("utilization.gpu", "power.draw")
 _PATIENCE = 5.0
@@ -21,17 +20,14 @@ class DeviceLoad:
     """Looks at the first GPU of the machine from `begin` to `end`; at nothing on other devices."""
 
     def __init__(self, target: Target) -> None:
-        self._program = shutil.which(_PROGRAM) if target.kind == "cuda" else None
+        query = f"--query-gpu={','.join(_QUERY)}"
+        self._command = command(target, query, "--id=0", f"--loop-ms={_EVERY_MS}")
         self._looking: subprocess.Popen[str] | None = None
 
     def begin(self) -> None:
         """Start to look."""
-        if self._program is None:
-            return
-        query = [f"--query-gpu={','.join(_QUERY)}", "--format=csv,noheader,nounits", "--id=0"]
-        self._looking = subprocess.Popen(
-            [self._program, *query, f"--loop-ms={_EVERY_MS}"], stdout=subprocess.PIPE, text=True
-        )
+        if self._command is not None:
+            self._looking = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
 
     def end(self) -> dict[str, Any]:
         """Stop, and say what was seen.

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from benchmarks.sharing.nvidia_smi import command
 from benchmarks.sharing.workloads import Target
-
-_PROGRAM = "nvidia-smi"
 
 
 class DeviceMemory:
     """Looks at the first GPU of the machine; on other devices there is nothing to see."""
 
     def __init__(self, target: Target) -> None:
-        self._program = shutil.which(_PROGRAM) if target.kind == "cuda" else None
+        self._target = target
         used = self._used()
         self._before = used if used is not None else 0
 
@@ -49,12 +47,8 @@ class DeviceMemory:
         return None
 
     def _ask(self, query: str) -> list[str] | None:
-        if self._program is None:
+        asking = command(self._target, query)
+        if asking is None:
             return None
-        asked = subprocess.run(
-            [self._program, query, "--format=csv,noheader,nounits"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        asked = subprocess.run(asking, capture_output=True, text=True, check=False)
         return asked.stdout.splitlines() if asked.returncode == 0 else None

@@ -113,7 +113,7 @@ def read(name: str) -> dict[str, Any] | None:
     return document
 
 
-_SPREAD = (
+SPREAD = (
     "cpu_s_per_1000",
     "mean_batch",
     "start_up_s",
@@ -122,6 +122,7 @@ _SPREAD = (
     "gpu_busy",
     "watts",
 )
+"""Figures of a run of which a cell shows median and quartiles; some have only runs of some arms."""
 
 
 def summaries(runs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -140,7 +141,7 @@ def summaries(runs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             yield row | {"failed": found[0]["failed"]}
             continue
         row["items_per_s"] = spread([run["items_per_s"] for run in good], 3)
-        for name in _SPREAD:
+        for name in SPREAD:
             if values := [run[name] for run in good if run.get(name) is not None]:
                 row[name] = spread(values, 3)
         for name in ("device_mib", "process_device_bytes"):

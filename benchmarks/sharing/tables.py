@@ -8,6 +8,7 @@ from typing import Any
 from benchmarks.host.page import table
 from benchmarks.sharing.cells import ARMS, IDEAS, LOOPS
 from benchmarks.sharing.ratios import Row, at, most_tasks, rate, rows_of
+from benchmarks.sharing.record import SPREAD
 
 _ASKING = [arm for arm in ARMS if arm not in LOOPS]
 
@@ -81,25 +82,16 @@ def _fitting(rows: list[Row], like: Row) -> Row | None:
 
 
 _LOAD = "device busy, mean W"
-_MEDIANS = (
-    "memory_mib",
-    "cpu_s_per_1000",
-    "mean_batch",
-    "start_up_s",
-    "life_s",
-    "gpu_busy",
-    "watts",
-)
 
 
 def _load(median: Mapping[str, float]) -> str:
     """Of a GPU, where its driver tells."""
-    known = [f"{median['gpu_busy']:.0%}"] if "gpu_busy" in median else []
-    return ", ".join([*known, *([f"{median['watts']:.0f}"] if "watts" in median else [])])
+    formats = {"gpu_busy": ".0%", "watts": ".0f"}
+    return ", ".join(f"{median[name]:{how}}" for name, how in formats.items() if name in median)
 
 
 def _cost(row: Row) -> list[str]:
-    median = {name: row[name]["median"] for name in _MEDIANS if name in row}
+    median = {name: row[name]["median"] for name in SPREAD if name in row}
     device = row.get("device_mib")
     if device is None and "process_device_bytes" in row:
         device = row["copies"] * (row["process_device_bytes"] >> 20)
