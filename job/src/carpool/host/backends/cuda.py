@@ -127,26 +127,17 @@ class CudaBackend(StreamedBackend):
 
     def warm_collector(self) -> None:
         """As any device's; its memory must be there beside the records, or these are given up."""
-        if self._is_warm():
-            return
-        _LOG.warning("batches run unrecorded: beside their records there is no memory for predict")
-        self._records = None
-        self.free_memory()
-        super().warm_collector()
-
-    def _is_warm(self) -> bool:
-        """Whether the collector could compute all sizes; False where only records are in its way.
-
-        Raises:
-            OutOfMemory: there are none.
-        """
         try:
             super().warm_collector()
         except OutOfMemory:
             if self._records is None:
                 raise
-            return False
-        return True
+        else:
+            return
+        _LOG.warning("batches run unrecorded: beside their records there is no memory for predict")
+        self._records = None
+        self.free_memory()
+        super().warm_collector()
 
     def paying_batch(self) -> int:
         """The smallest size whose items take hardly longer than those of larger ones."""
