@@ -1,8 +1,9 @@
-"""The environment of a machine that only computes: PyTorch is there, Spark and pydantic are not."""
+"""Programs on a machine that only computes: PyTorch is there, Spark and pydantic are not."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,3 +29,12 @@ def bare_environment(folder: Path) -> dict[str, str]:
     )
     places = [folder, ROOT / "job" / "src", ROOT / "tests"]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places))}
+
+
+def output(command: list[str], environment: dict[str, str]) -> str:
+    """What a command prints that is run from the root, and succeeds."""
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout

@@ -113,11 +113,7 @@ class RunningHost:
 
         A thread of its own may have to do its part, and a GPU's driver takes its time.
         """
-        deadline = time.monotonic() + PATIENCE
-        while self.statistics() and not condition():
-            if time.monotonic() > deadline:
-                return False
-        return True
+        return comes_true(lambda: not self.statistics() or condition())
 
     def stop(self) -> float:
         """Ask the supervisor to end; gives the seconds that it took."""
@@ -140,6 +136,15 @@ class RunningHost:
         if self.process.poll() is None:
             self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def comes_true(condition: Callable[[], bool]) -> bool:
+    """Whether a condition comes to hold; asking must itself give the host turns to get there."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+    return True
 
 
 def open_descriptors(pid: int) -> int:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
 
-from support.bare_environment import ROOT, bare_environment
+from support.bare_environment import ROOT, bare_environment, output
 
 pytestmark = [pytest.mark.slow, pytest.mark.torch]
 
@@ -17,16 +16,8 @@ MARK = "pytest.mark." + "cuda"
 
 def test_the_tests_of_a_gpu_are_found_where_there_is_no_spark(tmp_path):
     environment = bare_environment(tmp_path) | {"PYTEST_ADDOPTS": "--collect-only -q"}
-    done = subprocess.run(
-        ["make", "--silent", "test-cuda", f"PYTHON={sys.executable}"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = {line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line}
+    shown = output(["make", "--silent", "test-cuda", f"PYTHON={sys.executable}"], environment)
+    found = {line.partition("::")[0] for line in shown.splitlines() if "::" in line}
     files = [path for path in (ROOT / "tests").rglob("test_*.py") if MARK in path.read_text()]
     assert found == {str(path.relative_to(ROOT)) for path in files}
     assert len(found) > 1

@@ -30,6 +30,7 @@ from support.host_process import (
     Gate,
     RunningHost,
     arenas_mapped,
+    comes_true,
     config,
     gate,
     open_descriptors,
@@ -95,11 +96,7 @@ class Watcher:
 
     def sees(self, condition: Callable[[Holdings], bool]) -> bool:
         """Whether the host comes to a state; each question gives its event loop a turn."""
-        deadline = time.monotonic() + PATIENCE
-        while not condition(self.holdings()):
-            if time.monotonic() > deadline:
-                return False
-        return True
+        return comes_true(lambda: condition(self.holdings()))
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import os
 import random
 import socket
 import struct
-import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -30,7 +29,7 @@ from carpool.host.messages import (
 )
 from carpool.host.protocol import MAGIC, MAX_MESSAGE, VERSION, encode
 from support.host_handlers import GATED, digest, make_items
-from support.host_process import PATIENCE, Gate, RunningHost, config, gate, open_descriptors
+from support.host_process import Gate, RunningHost, comes_true, config, gate, open_descriptors
 from support.raw_client import FORMAT, RawClient
 
 LAYOUT = ArenaLayout(FORMAT, slots=2, items=4)
@@ -428,10 +427,8 @@ def test_more_connections_than_descriptors_keep_nobody_from_being_served() -> No
             crowd.append(connection)
         assert serves(first)
         # The host tries again with each sign of life; asking gives it turns until then.
-        deadline = time.monotonic() + PATIENCE
-        while open_descriptors(child) < limit and time.monotonic() < deadline:
-            assert first.statistics()
-        assert open_descriptors(child) == limit, "there is room for another client"
+        full = comes_true(lambda: bool(first.statistics()) and open_descriptors(child) == limit)
+        assert full, "there is room for another client"
         for connection in crowd:
             connection.close()
         with host.client() as late:

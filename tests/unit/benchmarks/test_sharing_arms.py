@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 
 import pytest
 
 from benchmarks.sharing.cells import ARMS
-from support.bare_environment import ROOT, bare_environment
+from support.bare_environment import bare_environment, output
 
 pytestmark = [pytest.mark.slow, pytest.mark.torch]
 
@@ -23,16 +22,8 @@ def bare(tmp_path):
 
 
 def measure(environment: dict[str, str], program: str, *options: object) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", f"benchmarks.sharing.{program}", *map(str, options)],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    command = [sys.executable, "-m", f"benchmarks.sharing.{program}", *map(str, options)]
+    return output(command, environment)
 
 
 def test_all_arms_run_on_the_simulated_device_and_find_the_same(bare, tmp_path):
